@@ -1,0 +1,40 @@
+"""Cutaway: train an image classifier and see inside it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cutaway.data import Dataset, load_data
+    from cutaway.errors import InputError
+    from cutaway.models import Model, load_model
+    from cutaway.runs import Run, open_run
+    from cutaway.training import evaluate, resume, train
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Dataset": "data",
+    "load_data": "data",
+    "InputError": "errors",
+    "Model": "models",
+    "load_model": "models",
+    "Run": "runs",
+    "open_run": "runs",
+    "evaluate": "training",
+    "resume": "training",
+    "train": "training",
+}
+
+__all__ = ["Dataset", "InputError", "Model", "Run", "evaluate", "load_data", "load_model", "open_run", "resume", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cutaway' has no attribute '{name}'")
+    return getattr(import_module(f"cutaway.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
