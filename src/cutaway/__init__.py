@@ -27,7 +27,18 @@ _HOME = {
     "train": "training",
 }
 
-__all__ = ["Dataset", "InputError", "Model", "Run", "evaluate", "load_data", "load_model", "open_run", "resume", "train"]
+__all__ = [
+    "Dataset",
+    "InputError",
+    "Model",
+    "Run",
+    "evaluate",
+    "load_data",
+    "load_model",
+    "open_run",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,4 +23,8 @@ def unknown(kind: str, name: str, known: Iterable[str], place: str = "") -> Inpu
     layer 'layer5' is not in ResNet-18; the nearest are 'layer4', 'layer3', 'fc'
     """
     choices = ", ".join(f"'{choice}'" for choice in nearest(name, known))
-    return InputError(f"{kind} '{name}' is not {place or 'known'}; the nearest are {choices}" if choices else f"{kind} '{name}' is not {place or 'known'}")
+    return InputError(
+        f"{kind} '{name}' is not {place or 'known'}; the nearest are {choices}"
+        if choices
+        else f"{kind} '{name}' is not {place or 'known'}"
+    )

@@ -24,15 +24,19 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise InputError(f"cannot write {path}: the disk is full; free some space and run the same command again") from error
+            raise InputError(
+                f"cannot write {path}: the disk is full; free some space and run the same command again"
+            ) from error
         if error.errno in _FORBIDDEN:
-            raise InputError(f"cannot write {path}: not permitted (read-only disk or folder); choose another folder") from error
+            raise InputError(
+                f"cannot write {path}: not permitted (read-only disk or folder); choose another folder"
+            ) from error
         raise
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that becomes `path` only when the block ends well: temporary file, fsync, rename, fsync the folder."""
+    """A binary file that becomes `path` only when the block ends well: write aside, fsync, rename, fsync the folder."""
     path = Path(path)
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

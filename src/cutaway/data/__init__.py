@@ -1,1 +1,20 @@
-"""The data room."""
+"""The data room: from a name or a folder of images to batches of uint8 tensors."""
+
+from cutaway.data.augment import Augmentation, augment
+from cutaway.data.dataset import Batch, Dataset, Quarantined, Split
+from cutaway.data.decode import Undecodable, decode
+from cutaway.data.load import load_data
+from cutaway.data.order import sample_order
+
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "Dataset",
+    "Quarantined",
+    "Split",
+    "Undecodable",
+    "augment",
+    "decode",
+    "load_data",
+    "sample_order",
+]

@@ -1,1 +1,5 @@
-"""The report room."""
+"""Reports: a run frozen into one HTML file. They know no torch."""
+
+from cutaway.report.page import render, write_page
+
+__all__ = ["render", "write_page"]

@@ -1,1 +1,1 @@
-"""The views room."""
+"""Views: what a page shows, as plain data. They know no HTML and no HTTP."""

@@ -1,0 +1,118 @@
+"""What a person at the terminal sees while something long is under way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from cutaway.training.watcher import Watcher
+
+_SHOWN_BAD_FILES = 10
+
+
+class TerminalWatcher(Watcher):
+    """A live bar in a terminal, one line an epoch elsewhere; everything on stderr."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        # rich takes FORCE_COLOR for a terminal too; only the file descriptor knows.
+        self.live = sys.stderr.isatty() and not quiet
+        self.quiet = quiet
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+        self.label = ""
+        self.bad_files = 0
+        self.batch_size = 1
+        self.epochs = 1
+        self.steps_done = self.steps_an_epoch = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+        if self.bad_files > _SHOWN_BAD_FILES:
+            self._say(f"{self.bad_files - _SHOWN_BAD_FILES} more bad files are listed in run.json")
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            (self.bar.console if self.bar else self.console).print(text, markup=False)
+
+    def note(self, sentence: str) -> None:
+        """One line."""
+        self._say(sentence)
+
+    def quarantined(self, file: str, reason: str) -> None:
+        """The first few bad files by name, the rest as a number."""
+        self.bad_files += 1
+        if self.bad_files <= _SHOWN_BAD_FILES:
+            self._say(f"left out {file}: {reason}")
+
+    def work(self, label: str, done: int, total: int) -> None:
+        """A bar for a long preparation."""
+        if not self.live:
+            return
+        if self.label != label:
+            self._open(label, total, "{task.description}")
+        self._move(done)
+        if done >= total:
+            self._close()
+
+    def begin(self, steps: int, steps_an_epoch: int, total: int, batch_size: int) -> None:
+        """The bar of the whole training."""
+        self.steps_done, self.steps_an_epoch, self.batch_size = steps, steps_an_epoch, batch_size
+        self.epochs = total // steps_an_epoch
+        if self.live:
+            self._open("training", total, "{task.description}", "{task.fields[rate]}", "{task.fields[figures]}")
+            self._move(steps)
+
+    def step(self, loss: float, accuracy: float) -> None:
+        """Move the bar on."""
+        self.steps_done += 1
+        if self.bar is None or self.task is None:
+            return
+        epoch = min(self.epochs, 1 + (self.steps_done - 1) // self.steps_an_epoch)
+        speed = self.bar.tasks[0].speed
+        rate = f"{speed * self.batch_size:,.0f} images/s" if speed else ""
+        self.bar.update(
+            self.task,
+            completed=self.steps_done,
+            description=f"epoch {epoch}/{self.epochs}",
+            rate=rate,
+            figures=f"loss {loss:.3f} accuracy {accuracy:.1%}",
+        )
+
+    def epoch(self, line: Mapping[str, Any]) -> None:
+        """One line for the epoch."""
+        loss = "nan" if line["val_loss"] is None else f"{line['val_loss']:.4f}"
+        self._say(
+            f"epoch {line['epoch']:>3}/{self.epochs}  train loss {line['train_loss']:.4f} accuracy "
+            f"{line['train_accuracy']:.2%}  val loss {loss} accuracy {line['val_accuracy']:.2%}  "
+            f"{line['seconds']:.0f} s"
+        )
+
+    def _open(self, label: str, total: int, *texts: str) -> None:
+        self._close()
+        columns = [TextColumn(text) for text in texts]
+        self.bar = Progress(
+            columns[0], BarColumn(24), MofNCompleteColumn(), *columns[1:], TimeRemainingColumn(), console=self.console
+        )
+        self.label = label
+        self.task = self.bar.add_task(label, total=total, rate="", figures="")
+        self.bar.start()
+
+    def _move(self, done: int) -> None:
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=done)
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        self.bar, self.task, self.label = None, None, ""

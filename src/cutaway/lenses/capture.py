@@ -1,0 +1,250 @@
+"""The one mechanism under every lens: run a network, see what its layers return, and leave no trace in it.
+
+A layer is a module by its dotted name. A module that is called several times has a name for each call: `relu`,
+`relu#1`, `relu#2`. A module that returns several tensors has a name for each: `attention[0]`, `head[boxes]`.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cutaway.errors import InputError, unknown
+
+_NAME = re.compile(r"(?P<call>(?P<module>[^#\[]*)(?:#\d+)?)(?P<part>\[[^\]]*\])?")
+# The bits that say where a tensor lives are shared by all its aliases, so a clone is the only value nobody can change.
+Visit = Callable[[str, Tensor], None]
+
+
+class _AllSeen(BaseException):
+    """Ends a forward pass once all layers asked for were seen (no Exception: a network may catch those)."""
+
+
+def capture(
+    network: nn.Module, images: Tensor, layers: Sequence[str] | None = None, *, inputs: bool = False
+) -> dict[str, Tensor]:
+    """What the layers of `network` return for `images`, in the order in which they were called.
+
+    The network runs in eval mode and in the caller's grad mode, and only as far as the deepest layer asked for. The
+    tensors are copies: an operation in place after a layer does not reach them.
+
+    Args:
+        network: any module that takes one image batch.
+        images: float (N, C, H, W), as the network expects them; moved to its device and dtype.
+        layers: dotted names, with `#1` for a module's second call; None for every call of every module that has no
+            modules inside.
+        inputs: record what each layer was given instead of what it returned.
+
+    Raises:
+        InputError: a layer that does not exist, or that this forward pass did not reach.
+
+    >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True))
+    >>> maps = capture(network, torch.zeros(1, 1, 5, 5))
+    >>> {name: tuple(value.shape) for name, value in maps.items()}
+    {'0': (1, 2, 3, 3), '1': (1, 2, 3, 3)}
+    """
+    found: dict[str, Tensor] = {}
+    observe(network, images, layers, lambda name, value: found.update({name: value.clone()}), inputs=inputs)
+    return found
+
+
+def observe(
+    network: nn.Module, images: Tensor, layers: Sequence[str] | None, visit: Visit, *, inputs: bool = False
+) -> None:
+    """Call `visit(name, tensor)` with the very tensors of `capture`, uncopied: read them before you return."""
+    modules = _modules_of(network, layers)
+    tap = _Tap(layers, visit)
+    with untouched(network), _hooked(modules, tap, inputs):
+        network.eval()
+        try:
+            network(images_for(network, images))
+        except _AllSeen:
+            return
+    tap.check_all_seen()
+
+
+class _Tap:
+    """Numbers the calls of each module and passes on those that were asked for."""
+
+    def __init__(self, layers: Sequence[str] | None, visit: Visit) -> None:
+        self.wanted = None if layers is None else set(layers)
+        self.missing = None if layers is None else set(layers)
+        self.visit = visit
+        self.calls: Counter[str] = Counter()
+
+    def __call__(self, module: str, value: Any) -> None:
+        call = call_name(module, self.calls[module])
+        self.calls[module] += 1
+        parts = dict(tensors_in(value))
+        for part, tensor in parts.items():
+            if self._wants(call, part):
+                self.visit(call + part, tensor)
+        if self.missing is not None:
+            self.missing -= {call, *(call + part for part in parts)}
+            if not self.missing:
+                raise _AllSeen
+
+    def _wants(self, call: str, part: str) -> bool:
+        return self.wanted is None or call in self.wanted or call + part in self.wanted
+
+    def check_all_seen(self) -> None:
+        """Raise for the first layer that the forward pass did not reach."""
+        for layer in sorted(self.missing or ()):
+            times = self.calls[_parse(layer)["module"]]
+            reason = "its module was not called" if not times else f"its module was called {times} times"
+            raise InputError(f"layer '{layer}' was not reached by the forward pass: {reason}; choose another layer")
+
+
+def call_name(module: str, index: int) -> str:
+    """The name of call `index` (from 0) of a module.
+
+    >>> call_name("layer1.0.relu", 0), call_name("layer1.0.relu", 1)
+    ('layer1.0.relu', 'layer1.0.relu#1')
+    """
+    return module if index == 0 else f"{module}#{index}"
+
+
+def tensors_in(value: Any) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in what a module returned, each with the suffix of its name; one tensor alone needs no suffix."""
+    found = list(_walk(value, ()))
+    if len(found) == 1:
+        yield "", found[0][1]
+        return
+    for path, tensor in found:
+        yield f"[{'.'.join(map(str, path))}]", tensor
+
+
+def _walk(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
+    if isinstance(value, Tensor):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _walk(item, (*path, key))
+    elif isinstance(value, (tuple, list)):
+        for index, item in enumerate(value):
+            yield from _walk(item, (*path, index))
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module computes by itself; a parametrized convolution does, though it holds its parametrization."""
+    return all(name == "parametrizations" for name, _ in module.named_children())
+
+
+def _modules_of(network: nn.Module, layers: Sequence[str] | None) -> dict[str, nn.Module]:
+    if layers is None:
+        inner = {name: module for name, module in network.named_modules() if is_leaf(module)}
+        return {name: module for name, module in inner.items() if ".parametrizations." not in name}
+    known = dict(network.named_modules(remove_duplicate=False))
+    names = [_parse(layer)["module"] for layer in layers]
+    return {name: find_module(network, name, known) for name in names}
+
+
+def find_module(network: nn.Module, layer: str, known: Mapping[str, nn.Module] | None = None) -> nn.Module:
+    """The module of that dotted name, or an `InputError` with the nearest names."""
+    known = known or dict(network.named_modules(remove_duplicate=False))
+    if layer not in known:
+        raise unknown("layer", layer, [name for name in known if name], f"in {type(network).__name__}")
+    return known[layer]
+
+
+def _parse(layer: str) -> dict[str, str]:
+    match = _NAME.fullmatch(layer)
+    return match.groupdict() if match else {"module": layer, "call": layer}
+
+
+@contextmanager
+def _hooked(modules: Mapping[str, nn.Module], tap: Callable[[str, Any], None], inputs: bool) -> Iterator[None]:
+    def before(name: str) -> Callable[..., None]:
+        return lambda _module, args, kwargs: tap(name, (*args, *kwargs.values()))
+
+    def after(name: str) -> Callable[..., None]:
+        return lambda _module, _args, _kwargs, output: tap(name, output)
+
+    with ExitStack() as handles:
+        for name, module in modules.items():
+            if inputs:
+                handles.enter_context(module.register_forward_pre_hook(before(name), with_kwargs=True))
+            else:
+                handles.enter_context(module.register_forward_hook(after(name), with_kwargs=True))
+        yield
+
+
+def images_for(network: nn.Module, images: Tensor) -> Tensor:
+    """`images` on the device and in the dtype of the network's first weight, after a check of shape and dtype."""
+    if images.ndim != 4 or not images.is_floating_point() or not len(images):
+        found = f"{images.dtype} {tuple(images.shape)}".removeprefix("torch.")
+        raise InputError(f"images must be a float tensor (N, C, H, W) of at least one image; found {found}")
+    weights = (value for value in network.parameters() if value.is_floating_point())
+    weight = next(weights, None)
+    return images if weight is None else images.to(device=weight.device, dtype=weight.dtype)
+
+
+@contextmanager
+def untouched(network: nn.Module) -> Iterator[None]:
+    """Put back, on success and on any exception, all that a lens may change in a network.
+
+    That is: the train/eval flag of every module, `requires_grad` and `.grad` of every parameter, every buffer (the
+    object and its values), and the random states of Python, NumPy and torch.
+    """
+    flags = [(module, module.training) for module in network.modules()]
+    parameters = [(value, value.requires_grad, value.grad) for value in network.parameters()]
+    buffers = [(module, dict(module._buffers), _copies(module)) for module in network.modules() if module._buffers]
+    devices = {value.device for value in [*network.parameters(), *network.buffers()]}
+    randomness = _random_states(devices)
+    try:
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+        for value, needs_gradient, gradient in parameters:
+            value.requires_grad_(needs_gradient)
+            value.grad = gradient
+        for module, originals, copies in buffers:
+            _restore_buffers(module, originals, copies)
+        _set_random_states(randomness)
+
+
+def _copies(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module._buffers.items() if value is not None}
+
+
+def _restore_buffers(module: nn.Module, originals: dict[str, Tensor | None], copies: dict[str, Tensor]) -> None:
+    module._buffers.clear()
+    module._buffers.update(originals)
+    for name, copy in copies.items():
+        original = originals[name]
+        # Values are compared because batch norm changes its buffers without counting up their version, and written
+        # only where they differ because a graph that was recorded before may need the buffer for its backward pass.
+        if original is not None and not torch.equal(original, copy):
+            with torch.no_grad():
+                original.copy_(copy)
+
+
+def _random_states(devices: set[torch.device]) -> dict[str, Any]:
+    cuda = {device: torch.cuda.get_rng_state(device) for device in devices if device.type == "cuda"}
+    mps = torch.mps.get_rng_state() if any(device.type == "mps" for device in devices) else None
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": cuda,
+        "mps": mps,
+    }
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    for device, state in states["cuda"].items():
+        torch.cuda.set_rng_state(state, device)
+    if states["mps"] is not None:
+        torch.mps.set_rng_state(states["mps"])

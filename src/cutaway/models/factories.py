@@ -1,0 +1,117 @@
+"""Networks from the user's own Python: `FILE.py:FACTORY` and `package.module:FACTORY`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from cutaway.errors import InputError, unknown
+
+_CLASSES = ("num_classes", "classes")
+_CHANNELS = ("in_channels", "in_chans", "channels")
+
+
+def absolute(spec: str) -> str:
+    """`spec` with its file's full path, so that it means the same from every folder.
+
+    >>> absolute("package.module:make")
+    'package.module:make'
+    """
+    place, _, factory = spec.rpartition(":")
+    return f"{Path(place).resolve()}:{factory}" if place.endswith(".py") else spec
+
+
+def call_factory(spec: str, *, classes: int, channels: int) -> nn.Module:
+    """The network that the factory of `spec` returns.
+
+    The factory is a function or an `nn.Module` class. It is called with `num_classes` (or `classes`) and
+    `in_channels` (or `in_chans`, `channels`) where its signature has them. Raises `InputError` where the place or
+    the factory does not exist, raises, needs other arguments, or returns no `nn.Module`.
+    """
+    place, _, name = spec.rpartition(":")
+    folder = Path(place).resolve().parent if place.endswith(".py") else Path.cwd()
+    with _importable(folder):
+        factory = _find(_module(place), place, name)
+        arguments = _arguments(factory, classes, channels)
+        try:
+            network = factory(**arguments)
+        except Exception as error:  # the user's code may raise anything
+            raise InputError(f"{spec} raised {_sentence(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{spec} returned a {type(network).__name__}; a factory returns a torch.nn.Module")
+    return network
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        if str(folder) in sys.path:
+            sys.path.remove(str(folder))
+
+
+def _module(place: str) -> ModuleType:
+    try:
+        return _from_file(Path(place).resolve()) if place.endswith(".py") else importlib.import_module(place)
+    except InputError:
+        raise
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{place} cannot be imported: there is no module '{error.name}' here; install it or check the name"
+        ) from error
+    except SyntaxError as error:
+        raise InputError(
+            f"{place} cannot be imported: line {error.lineno} is not valid Python ({error.msg})"
+        ) from error
+    except Exception as error:  # the user's module may raise anything
+        raise InputError(f"{place} cannot be imported: it raised {_sentence(error)}") from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; a model's spec is FILE.py:FACTORY")
+    description = importlib.util.spec_from_file_location(f"cutaway_user_{path.stem}", path)
+    if description is None or description.loader is None:
+        raise InputError(f"{path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(description)
+    # Dataclasses and pickled names look their module up while it is being executed.
+    sys.modules[description.name] = module
+    description.loader.exec_module(module)
+    return module
+
+
+def _find(module: ModuleType, place: str, name: str) -> Callable[..., Any]:
+    found = getattr(module, name, None)
+    own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    if found is None:
+        raise unknown("factory", name, own, f"in {place}")
+    if isinstance(found, nn.Module) or not callable(found):
+        kind = type(found).__name__
+        raise InputError(f"{place}:{name} is a {kind}; name a function (or a class) that makes the network")
+    return found  # type: ignore[no-any-return]  # what getattr found is known to be callable only here
+
+
+def _arguments(factory: Callable[..., Any], classes: int, channels: int) -> dict[str, int]:
+    try:
+        known = inspect.signature(factory).parameters
+    except ValueError:  # some builtins have no signature; they get no arguments
+        return {}
+    arguments: dict[str, int] = {}
+    for names, value in ((_CLASSES, classes), (_CHANNELS, channels)):
+        arguments |= {name: value for name in [name for name in names if name in known][:1]}
+    return arguments
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'without a message'}"

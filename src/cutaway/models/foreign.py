@@ -1,0 +1,137 @@
+"""Foreign networks: torchvision's, timm's and the user's own, tried out and adapted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import nn
+
+from cutaway.errors import InputError
+from cutaway.models import zoo
+from cutaway.models.adapt import (
+    adapt_channels,
+    check_output,
+    explain_failure,
+    find_head,
+    materialise,
+    replace_head,
+    set_dropout,
+    smallest_side,
+)
+from cutaway.models.factories import call_factory
+from cutaway.models.model import Preprocessing, Shape, text
+from cutaway.models.probe import Trial, attempt, final_activation, noise
+
+_DEFAULT_CLASSES, _DEFAULT_SHAPE = 10, (3, 224, 224)
+_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network that takes images of `shape` and returns `count` logits, made by its layer `head`.
+
+    `classes` and `preprocessing` are those of the library's own weights (() and None for the user's code).
+    """
+
+    network: nn.Module
+    shape: Shape
+    head: str
+    count: int
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing | None
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def make(spec: str, *, shape: Shape | None, classes: int | None, pretrained: bool, dropout: float | None) -> Made:
+    """The network of a foreign `spec`, with its own head still, and what a few noise images showed about it."""
+    found = _found(spec, shape=shape, classes=classes, pretrained=pretrained, dropout=dropout)
+    network = found.network
+    _materialise(network, spec, found.shape)
+    if dropout is not None and not spec.startswith("timm:"):
+        set_dropout(network, spec, dropout)
+    note = adapt_channels(network, found.shape[0], pretrained)
+    trial = _tried(network, spec, found.shape)
+    head = find_head(trial)
+    count = int(trial.logits.shape[1])
+    warning = last_layer_warning(spec, final_activation(trial), classes or count)
+    preprocessing = None if is_own_code(spec) else zoo.standardisation(found.shape, found.mean, found.std)
+    return Made(network, found.shape, head or "", count, found.classes, preprocessing, warning, (note,) if note else ())
+
+
+def is_own_code(spec: str) -> bool:
+    """Whether `spec` is `FILE.py:FACTORY` or `package.module:FACTORY`.
+
+    >>> is_own_code("net.py:make"), is_own_code("timm:resnet18"), is_own_code("resnet18")
+    (True, False, False)
+    """
+    return ":" in spec and not spec.startswith(("torchvision:", "timm:"))
+
+
+def fit_head(made: Made, count: int) -> tuple[str, ...]:
+    """Give the network `count` logits; returns a sentence if it had another count."""
+    if made.count == count:
+        return ()
+    if not made.head:
+        raise InputError(
+            f"the network returns {made.count} logits for {count} classes, and no linear layer to replace was found"
+        )
+    replace_head(made.network, made.head, count)
+    return (f"the class layer {made.head} gives {count} logits instead of {made.count}",)
+
+
+def last_layer_warning(spec: str, activation: str | None, classes: int) -> tuple[str, ...]:
+    """What an activation after the class layer does to a cross-entropy loss, in one sentence."""
+    stuck, floor = math.log(classes), math.log(1 + (classes - 1) / math.e)
+    effects = {
+        "relu": (
+            "a ReLU, which sets negative logits and their gradients to zero: the loss can stick at "
+            f"ln {classes} = {stuck:.4f}, where all logits are zero"
+        ),
+        "softmax": (
+            "a softmax, and cross-entropy applies its own: gradients are flattened and the loss cannot fall below "
+            f"ln(1 + {classes - 1}/e) = {floor:.4f}"
+        ),
+        "sigmoid": (
+            "a sigmoid, which keeps logits between 0 and 1: gradients are flattened and the loss cannot fall below "
+            f"ln(1 + {classes - 1}/e) = {floor:.4f}"
+        ),
+        "log_softmax": "a log-softmax: the loss is the same, but what is shown as logits are log-probabilities",
+    }
+    if activation is None:
+        return ()
+    way_out = "; let it return the class layer's output as it is" if is_own_code(spec) else ""
+    return (f"{spec} ends in {effects[activation]}{way_out}",)
+
+
+def _found(
+    spec: str, *, shape: Shape | None, classes: int | None, pretrained: bool, dropout: float | None
+) -> zoo.Found:
+    library, _, name = spec.partition(":")
+    if library == "torchvision":
+        return zoo.from_torchvision(name, shape=shape, pretrained=pretrained)
+    if library == "timm":
+        return zoo.from_timm(name, classes=classes, shape=shape, pretrained=pretrained, dropout=dropout)
+    if pretrained:
+        raise InputError(
+            f"{spec} is your own code and has no default weights; give a file, or load them in the factory"
+        )
+    shape = shape or _DEFAULT_SHAPE
+    return zoo.Found(call_factory(spec, classes=classes or _DEFAULT_CLASSES, channels=shape[0]), shape)
+
+
+def _materialise(network: nn.Module, spec: str, shape: Shape) -> None:
+    try:
+        materialise(network, shape)
+    except Exception as error:  # lazy layers in a user's network, whose forward may raise anything
+        raise InputError(f"{spec} does not run on images of {text(shape)}: {' '.join(str(error).split())}") from error
+
+
+def _tried(network: nn.Module, spec: str, shape: Shape) -> Trial:
+    trial = attempt(network, noise(shape, _IMAGES))
+    if trial.error is not None:
+        smallest = smallest_side(lambda side: attempt(network, noise((shape[0], side, side), 1)).error is None, shape)
+        raise explain_failure(trial, spec, shape, smallest)
+    check_output(trial, spec, _IMAGES)
+    return trial

@@ -1,0 +1,102 @@
+"""A network together with all that is needed to use it on an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cutaway.errors import InputError
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a decoded image becomes the network's input: scaled to 0..1, then standardised per channel.
+
+    `shape` is (C, H, W); `mean` and `std` have one number per channel, on the scale 0..1.
+
+    >>> half = Preprocessing((1, 1, 2), mean=(0.5,), std=(0.5,))
+    >>> half(torch.tensor([[[[0, 255]]]], dtype=torch.uint8)).tolist()
+    [[[[-1.0, 1.0]]]]
+    """
+
+    shape: Shape
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.mean) == len(self.std) == self.shape[0]:
+            raise InputError(
+                f"preprocessing for {self.shape[0]} channels needs as many means and standard deviations, "
+                f"not {len(self.mean)} and {len(self.std)}"
+            )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Float32 (N, C, H, W) of uint8 `images` (N, C, H, W): (x / 255 - mean) / std."""
+        if tuple(images.shape[1:]) != self.shape:
+            raise InputError(
+                f"images of {text(tuple(images.shape[1:]))} were given to a network for {text(self.shape)}"
+            )
+        mean, std = (
+            torch.tensor(values, device=images.device).view(-1, 1, 1) * 255 for values in (self.mean, self.std)
+        )
+        return (images.float() - mean) / std
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able: shape, mean, std."""
+        return {"shape": list(self.shape), "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+        """The inverse of `as_dict`."""
+        channels, height, width = values["shape"]
+        return cls((channels, height, width), tuple(values["mean"]), tuple(values["std"]))
+
+
+@dataclass
+class Model:
+    """A network with its class names, its input and how it was made.
+
+    `network` maps float images (N, C, H, W) to raw logits (N, len(classes)). `spec` and `options` build it again.
+    `preprocessing` is None while nobody knows it: before training on data whose mean and deviation decide it.
+    `head` is the dotted name of the layer that makes the logits. `warnings` are sentences a user must see
+    before training; `notes` say what was adapted.
+    """
+
+    network: nn.Module
+    spec: str
+    classes: tuple[str, ...]
+    shape: Shape
+    preprocessing: Preprocessing | None = None
+    head: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Short and fit for a folder's name: `resnet18` of `torchvision:resnet18`, `make` of `net.py:make`."""
+        return self.spec.rpartition(":")[2].replace("/", "-")
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able for `run.json`: spec, options, classes, preprocessing (None while unknown)."""
+        preprocessing = self.preprocessing.as_dict() if self.preprocessing else None
+        return {
+            "spec": self.spec,
+            "options": self.options,
+            "classes": list(self.classes),
+            "preprocessing": preprocessing,
+        }
+
+
+def text(shape: tuple[int, ...]) -> str:
+    """A shape as people write it.
+
+    >>> text((3, 32, 32))
+    '3x32x32'
+    """
+    return "x".join(str(side) for side in shape) or "a single number"

@@ -1,0 +1,94 @@
+"""Evaluating a run: honest figures, with the split and its size beside each, once they are wanted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cutaway.data import Dataset, Split, load_data
+from cutaway.errors import InputError, unknown
+from cutaway.files import write_json
+from cutaway.models import load_model
+from cutaway.runs import resolve
+from cutaway.training.measure import predict_split, report
+from cutaway.training.precision import Plan, choose_device
+from cutaway.training.watcher import Watcher
+
+
+def evaluate(
+    run: str | Path,
+    split: str = "test",
+    *,
+    data: Dataset | None = None,
+    device: str = "auto",
+    watch: Watcher | None = None,
+) -> dict[str, Any]:
+    """Measure a run's network on a split and keep the result in the run folder.
+
+    Args:
+        run: `RUN` (its best epoch by the validation split), `RUN@7` or `RUN@last`.
+        split: "test", "val" or "train".
+        data: the data set, if it is loaded already.
+        device: where to compute; in float32, so that every machine gives the same figures.
+        watch: hears of progress.
+
+    Returns:
+        accuracy (0..1) with its 95 % interval, top5, loss, per-class precision and recall, confusion (rows true,
+        columns predicted), calibration, `split`, `size`, `epoch`, and `warnings`.
+
+    Raises:
+        InputError: no such run, epoch or split, or other data than the run was trained on.
+    """
+    watch = watch or Watcher()
+    record, which = resolve(run)
+    epoch, info = record.epoch(which), record.info
+    dataset = data or load_data(info["data"]["source"], **info["data"]["options"], progress=watch.work)
+    if split not in dataset.splits:
+        raise unknown("split", split, dataset.splits, f"in {dataset.source}")
+    _check_same_data(dataset, info, record.name)
+    model = load_model(f"{record.folder.path}@{epoch}")
+    plan = Plan(choose_device(device), channels_last=True, matrices=True)
+    plan.place(model.network)
+    result = report(predict_split(model, dataset.splits[split], plan), dataset.classes)
+    result |= {
+        "run": record.name,
+        "split": split,
+        "epoch": epoch,
+        "evaluated": datetime.now(UTC).isoformat(timespec="seconds"),
+        "warnings": overlap_warnings(dataset, split),
+    }
+    for warning in result["warnings"]:
+        watch.note(warning)
+    write_json(record.folder.evaluation(split), result)
+    return result
+
+
+def _check_same_data(dataset: Dataset, info: dict[str, Any], name: str) -> None:
+    if dataset.fingerprint != info["data"]["fingerprint"]:
+        raise InputError(
+            f"{dataset.source} is not what {name} was trained on: its content changed, so the splits may have moved; "
+            "put the old files back or train anew"
+        )
+
+
+def overlap_warnings(dataset: Dataset, split: str) -> list[str]:
+    """Sentences about images of `split` that the training set holds too."""
+    if split == "train":
+        return ["this is the split the network learnt from: its accuracy says nothing about new images"]
+    train = dataset.splits["train"]
+    shared = shared_images(train, dataset.splits[split])
+    if not shared:
+        return []
+    size = len(dataset.splits[split])
+    return [
+        f"{shared} of the {size} {split} images are in the training set too ({shared / size:.1%}): "
+        "the accuracy is higher than it would be on new images"
+    ]
+
+
+def shared_images(first: Split, second: Split) -> int:
+    """How many images of `second` have the same pixels as some image of `first`."""
+    return int(np.isin(second.hashes, first.hashes).sum())

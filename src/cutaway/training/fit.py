@@ -1,0 +1,223 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cutaway.data import Batch
+from cutaway.data.randomness import key
+from cutaway.errors import InputError
+from cutaway.lenses.activations import activation_statistics
+from cutaway.lenses.capture import observe
+from cutaway.models import train_mode
+from cutaway.runs import append_lines
+from cutaway.training.measure import Predictions, predict_split
+from cutaway.training.optimizers import set_rate
+from cutaway.training.session import Session
+from cutaway.training.snapshots import keep_affordable, save_snapshot
+from cutaway.training.state import write_weights
+from cutaway.training.stopping import StopRequest
+from cutaway.training.vitals import StepVitals, weighted_layers
+from cutaway.training.watcher import Watcher
+
+_VITAL_IMAGES = 256
+
+
+class Diverged(InputError):  # noqa: N818  # named like the field does
+    """The loss is no longer a finite number."""
+
+
+class Interrupted(Exception):  # noqa: N818  # no error: the user asked for it
+    """The user asked to stop; the state is saved."""
+
+
+def fit(session: Session, watch: Watcher, stop: StopRequest) -> None:
+    """Train until the recipe's epochs are done, patience ends, or `stop` is asked for.
+
+    Raises:
+        Interrupted: after saving the state, when `stop` was asked for.
+        Diverged: when the loss is not finite; the last state stays as it was.
+    """
+    recipe, progress = session.recipe, session.progress
+    total = recipe.epochs * session.steps_an_epoch
+    watch.begin(progress.step, session.steps_an_epoch, total, session.batch_size)
+    while progress.epoch < recipe.epochs and not _out_of_patience(session):
+        vitals = _train_epoch(session, watch, stop)
+        _close_epoch(session, vitals, watch)
+
+
+def _out_of_patience(session: Session) -> bool:
+    waited = session.progress.epoch - session.progress.best_epoch
+    return 0 < session.recipe.patience <= waited
+
+
+def _train_epoch(session: Session, watch: Watcher, stop: StopRequest) -> StepVitals:
+    """The rest of the running epoch, step by step; returns the vitals of its last step."""
+    progress, recipe = session.progress, session.recipe
+    train_mode(session.model.network)
+    clock = saved = logged = time.perf_counter()
+    logged_samples = progress.samples
+    vitals: StepVitals | None = None
+    for batch in session.batches():
+        last = progress.samples + len(batch.ids) >= session.steps_an_epoch * session.batch_size
+        loss, vitals = _step(session, batch, want_vitals=last)
+        now = time.perf_counter()
+        progress.seconds, clock = progress.seconds + now - clock, now
+        watch.step(progress.loss_sum / progress.samples, progress.correct / progress.samples)
+        if progress.step % recipe.log_every == 0:
+            _log_step(session, loss, (progress.samples - logged_samples) / (now - logged))
+            logged, logged_samples = now, progress.samples
+        if stop.asked and not last:
+            session.save()
+            raise Interrupted(session.folder.path)
+        if not last and now - saved > recipe.save_every > 0:
+            session.save()
+            saved = time.perf_counter()
+    assert vitals is not None  # an epoch has at least one step
+    return vitals
+
+
+def _step(session: Session, batch: Batch, want_vitals: bool) -> tuple[float, StepVitals | None]:
+    """One optimizer step on one batch: the loss, and the vitals if they are wanted."""
+    network, progress, recipe = session.model.network, session.progress, session.recipe
+    labels = batch.labels.to(session.plan.device, non_blocking=True)
+    images = session.training_input(batch)
+    # Dropout draws from here, so it depends on the position alone and a resumed run draws the same.
+    torch.manual_seed(key(recipe.seed, progress.step) & 0x7FFF_FFFF_FFFF_FFFF)
+    with session.plan.computing():
+        logits = network(images)
+        loss = session.loss(logits, labels)
+    value = loss.item()
+    if not math.isfinite(value):
+        raise Diverged(_divergence(session, images, value))
+    session.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+    if recipe.clip:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+    vitals = StepVitals(network) if want_vitals else None
+    set_rate(session.optimizer, recipe.rate(session.share_done))
+    session.optimizer.step()
+    if session.average:
+        _update_average(session)
+    progress.step += 1
+    progress.samples += len(batch.ids)
+    progress.loss_sum += value * len(batch.ids)
+    progress.correct += int((logits.argmax(1) == labels).sum())
+    return value, vitals
+
+
+@torch.no_grad()
+def _update_average(session: Session) -> None:
+    """Move the averaged weights towards the present ones; young averages move faster, so that they forget the start."""
+    decay = min(session.recipe.ema, (1 + session.progress.step) / (10 + session.progress.step))
+    present = session.model.network.state_dict()
+    floating = [name for name, value in present.items() if value.is_floating_point()]
+    torch._foreach_lerp_([session.average[n] for n in floating], [present[n] for n in floating], 1 - decay)
+    for name in present.keys() - set(floating):
+        session.average[name].copy_(present[name])
+
+
+def _log_step(session: Session, loss: float, rate: float) -> None:
+    progress = session.progress
+    line = {
+        "kind": "step",
+        "epoch": progress.epoch + 1,
+        "step": progress.step,
+        "samples": progress.epoch * session.steps_an_epoch * session.batch_size + progress.samples,
+        "loss": round(loss, 6),
+        "accuracy": round(progress.correct / progress.samples, 6),
+        "lr": session.optimizer.param_groups[0]["lr"],
+        "images_per_second": round(rate, 1),
+    }
+    progress.metrics_length = append_lines(session.folder.metrics, [line])
+
+
+def _close_epoch(session: Session, vitals: StepVitals, watch: Watcher) -> None:
+    """Validate, write weights, vitals, snapshot and the epoch's line, and save the state."""
+    start = time.perf_counter()
+    progress, network = session.progress, session.model.network
+    present = {name: value.clone() for name, value in network.state_dict().items()} if session.average else {}
+    if session.average:
+        network.load_state_dict(session.average)
+    epoch = progress.epoch + 1
+    validation = predict_split(session.model, session.data.splits["val"], session.plan)
+    activations = activation_statistics(network, _probe_batches(session))
+    write_weights(session.folder.weights(epoch), network.state_dict(), {"epoch": str(epoch)})
+    save_snapshot(session, epoch)
+    if present:
+        network.load_state_dict(present)
+    progress.vitals_length = append_lines(session.folder.vitals, vitals.lines(epoch, activations))
+    progress.seconds += time.perf_counter() - start
+    line = _epoch_line(session, epoch, validation)
+    progress.metrics_length = append_lines(session.folder.metrics, [line])
+    _note_best(session, epoch, line)
+    progress.epoch, progress.samples, progress.loss_sum, progress.correct = epoch, 0, 0.0, 0
+    keep_affordable(session, epoch)
+    session.save()
+    watch.epoch(line)
+
+
+def _probe_batches(session: Session) -> Sequence[Tensor]:
+    """The first validation images, as one batch for the activation statistics."""
+    split = session.data.splits["val"]
+    images = torch.from_numpy(split.images[torch.arange(min(_VITAL_IMAGES, len(split))).numpy()])
+    return [session.input(images)]
+
+
+def _epoch_line(session: Session, epoch: int, validation: Predictions) -> dict[str, Any]:
+    progress = session.progress
+    return {
+        "kind": "epoch",
+        "epoch": epoch,
+        "step": progress.step,
+        "samples": epoch * session.steps_an_epoch * session.batch_size,
+        "seconds": round(progress.seconds, 3),
+        "train_loss": round(progress.loss_sum / progress.samples, 6),
+        "train_accuracy": round(progress.correct / progress.samples, 6),
+        "val_loss": round(validation.loss, 6) if math.isfinite(validation.loss) else None,
+        "val_accuracy": round(validation.accuracy, 6),
+        "lr": session.optimizer.param_groups[0]["lr"],
+    }
+
+
+def _note_best(session: Session, epoch: int, line: dict[str, Any]) -> None:
+    progress = session.progress
+    loss = math.inf if line["val_loss"] is None else line["val_loss"]
+    if (line["val_accuracy"], -loss) > (progress.best_accuracy, -progress.best_loss):
+        progress.best_epoch, progress.best_accuracy, progress.best_loss = epoch, line["val_accuracy"], loss
+
+
+def _divergence(session: Session, images: Tensor, loss: float) -> str:
+    """Where, in which layer, and what is still good."""
+    progress, folder = session.progress, session.folder
+    saved = [path for path in (folder.state, folder.previous_state) if path.exists()]
+    epochs = f"; the last good weights are {folder.weights(progress.epoch)}" if progress.epoch else ""
+    return (
+        f"the loss became {loss} at step {progress.step + 1} (epoch {progress.epoch + 1}), "
+        f"{_first_bad(session, images)}"
+        f"{epochs}; the last good state is {saved[0] if saved else 'none'}; "
+        f"try a rate below --lr {session.recipe.learning_rate:g}, or --set clip=1"
+    )
+
+
+def _first_bad(session: Session, images: Tensor) -> str:
+    """The first layer whose weight or output is not finite."""
+    for name, _, weight in weighted_layers(session.model.network):
+        if not torch.isfinite(weight).all():
+            return f"the weights of layer '{name}' are not finite"
+    found: list[str] = []
+
+    def look(name: str, value: Tensor) -> None:
+        if not torch.isfinite(value).all():
+            found.append(name)
+
+    with suppress(InputError), torch.no_grad(), session.plan.computing():
+        observe(session.model.network, images, None, look)
+    return f"first in the output of layer '{found[0]}'" if found else "in the loss itself"

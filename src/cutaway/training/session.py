@@ -1,0 +1,277 @@
+"""Everything one training needs, built the same way for a new run and for one that is continued."""
+
+from __future__ import annotations
+
+import fcntl
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cutaway import __version__
+from cutaway.data import Batch, Dataset, Split, augment, load_data, sample_order
+from cutaway.errors import InputError
+from cutaway.lenses.capture import untouched
+from cutaway.models import Model, Preprocessing, initialize, load_model, train_mode
+from cutaway.models.weights import fit_weights
+from cutaway.runs import Run, RunFolder, new_run_path, open_run, truncate
+from cutaway.training.measure import prepared
+from cutaway.training.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors
+from cutaway.training.precision import Plan, choose_device, choose_plan, fixed_plan, prepare_backend, remembered_plan
+from cutaway.training.recipe import Recipe, make_recipe, packaged_recipe
+from cutaway.training.state import Progress, State, load_state, remove_leftovers, save_state, torch_environment
+from cutaway.training.watcher import Watcher
+
+_PIXEL_SAMPLE = 10_000
+
+
+@dataclass
+class Session:
+    """A network, its data, its optimizer and how far they are."""
+
+    folder: RunFolder
+    data: Dataset
+    model: Model
+    recipe: Recipe
+    plan: Plan
+    optimizer: torch.optim.Optimizer
+    average: dict[str, Tensor]
+    progress: Progress
+
+    @property
+    def train(self) -> Split:
+        """The split that is learnt from."""
+        return self.data.splits["train"]
+
+    @property
+    def batch_size(self) -> int:
+        """Images a step: the recipe's, or all there are."""
+        return min(self.recipe.batch_size, len(self.train))
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Whole batches; the rest of an epoch is left out, and is another rest in each epoch."""
+        return len(self.train) // self.batch_size
+
+    @property
+    def share_done(self) -> float:
+        """How much of the whole training is done, 0..1."""
+        each = self.steps_an_epoch * self.batch_size
+        return (self.progress.epoch + self.progress.samples / each) / self.recipe.epochs
+
+    def batches(self) -> Iterator[Batch]:
+        """The rest of the running epoch: a pure function of seed, epoch and position."""
+        order = sample_order(len(self.train), self.recipe.seed, self.progress.epoch)
+        order = order[self.progress.samples : self.steps_an_epoch * self.batch_size]
+        return self.train.batches(order, self.batch_size)
+
+    def input(self, images: Tensor) -> Tensor:
+        """uint8 (B, C, H, W) to the network's input, on the device and in the plan's layout."""
+        return prepared(self.model, images, self.plan)
+
+    def training_input(self, batch: Batch) -> Tensor:
+        """The batch, augmented on the device, as the network's input."""
+        images = augment(
+            batch.images.to(self.plan.device, non_blocking=True),
+            self.recipe.augmentation,
+            seed=self.recipe.seed,
+            epoch=self.progress.epoch,
+            ids=batch.ids.to(self.plan.device),
+        )
+        return self.input(images)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy in float32, with the recipe's label smoothing."""
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+
+    def save(self) -> None:
+        """Write the whole state, so that this moment can be continued from."""
+        tensors = {f"network/{name}": value for name, value in self.model.network.state_dict().items()}
+        tensors |= {f"average/{name}": value for name, value in self.average.items()}
+        tensors |= {
+            f"optimizer/{name}": value for name, value in optimizer_tensors(self.optimizer, self.model.network).items()
+        }
+        save_state(self.folder, State(self.progress, tensors))
+
+    def restore(self, watch: Watcher) -> None:
+        """Take up the newest undamaged state and cut the logs back to it."""
+        state, problems = load_state(self.folder)
+        for problem in problems:
+            watch.note(problem)
+        fit_weights(self.model.network, state.part("network"), f"the state of {self.folder.path}", heads=(), first=None)
+        self.average = {name: value.to(self.plan.device) for name, value in state.part("average").items()}
+        load_optimizer_tensors(self.optimizer, self.model.network, state.part("optimizer"))
+        self.progress = state.progress
+        truncate(self.folder.metrics, self.progress.metrics_length)
+        truncate(self.folder.vitals, self.progress.vitals_length)
+
+
+def new_session(
+    data: Dataset | str | Path,
+    model: Model | str,
+    *,
+    recipe: Mapping[str, Any],
+    folder: Path,
+    name: str | None,
+    device: str,
+    data_options: Mapping[str, Any],
+    model_options: Mapping[str, Any],
+    watch: Watcher,
+) -> Session:
+    """Load data and network, choose how to compute, and make the run folder with its first state."""
+    prepare_backend()
+    dataset = data if isinstance(data, Dataset) else load_data(data, **data_options, progress=watch.work)
+    for note in dataset.notes:
+        watch.note(note)
+    for bad in dataset.quarantine:
+        watch.quarantined(bad.file, bad.reason)
+    _check_trainable(dataset)
+    spec = model if isinstance(model, str) else model.spec
+    chosen = make_recipe(packaged_recipe(dataset.name, spec), recipe)
+    network = _new_model(dataset, model, chosen, model_options)
+    for sentence in (*network.notes, *network.warnings):
+        watch.note(sentence)
+    where = choose_device(device)
+    plan = _plan(dataset, network, chosen, where)
+    watch.note(f"computing on {plan.describe()} ({plan.reason})")
+    run = RunFolder(folder / name) if name else RunFolder(new_run_path(folder, f"{dataset.name}-{_short(spec)}"))
+    run.create(_info(dataset, network, chosen, plan))
+    session = _session(run, dataset, network, chosen, plan)
+    session.save()
+    return session
+
+
+def continued_session(path: str | Path, data: Dataset | None, model: Model | None, watch: Watcher) -> Session:
+    """Build the session that `run.json` describes and take up its newest state."""
+    prepare_backend()
+    run = open_run(path)
+    info = run.info
+    remove_leftovers(run.folder)
+    dataset = data or load_data(info["data"]["source"], **info["data"]["options"], progress=watch.work)
+    if dataset.fingerprint != info["data"]["fingerprint"]:
+        raise InputError(
+            f"{run.folder.path} was trained on other data: {info['data']['source']} had fingerprint "
+            f"{info['data']['fingerprint'][:12]}, now it has {dataset.fingerprint[:12]}; "
+            "put the old files back or start a new run"
+        )
+    recipe = make_recipe(info["recipe"], place=str(run.folder.run_json))
+    plan = Plan(**info["plan"])
+    choose_device(plan.device)
+    torch.set_num_threads(info["environment"]["threads"])
+    described = info["model"]
+    network = model or load_model(
+        described["spec"],
+        classes=described["classes"],
+        shape=tuple(described["preprocessing"]["shape"]),
+        preprocessing=Preprocessing.from_dict(described["preprocessing"]),
+        **described["options"],
+    )
+    session = _session(run.folder, dataset, network, recipe, plan)
+    session.restore(watch)
+    return session
+
+
+def _session(folder: RunFolder, data: Dataset, model: Model, recipe: Recipe, plan: Plan) -> Session:
+    plan.place(model.network)
+    optimizer = make_optimizer(model.network, recipe)
+    average = {name: value.detach().clone() for name, value in model.network.state_dict().items()} if recipe.ema else {}
+    return Session(folder, data, model, recipe, plan, optimizer, average, Progress())
+
+
+def _new_model(data: Dataset, model: Model | str, recipe: Recipe, options: Mapping[str, Any]) -> Model:
+    if isinstance(model, Model):
+        return model
+    dropout = None if recipe.dropout < 0 else recipe.dropout
+    made = load_model(model, classes=data.classes, shape=data.shape, dropout=dropout, seed=recipe.seed, **options)
+    if made.preprocessing is None:
+        made.preprocessing = pixel_statistics(data.splits["train"])
+    if recipe.initialisation != "default" and not options.get("weights"):
+        initialize(made.network, recipe.initialisation, seed=recipe.seed)
+    return made
+
+
+def _check_trainable(data: Dataset) -> None:
+    missing = [name for name in ("train", "val") if name not in data.splits or not len(data.splits[name])]
+    if missing:
+        raise InputError(f"{data.source} has no images for {' and '.join(missing)}; it needs some in every class")
+
+
+def pixel_statistics(split: Split) -> Preprocessing:
+    """Preprocessing that standardises each colour, measured on up to 10,000 evenly spaced training images."""
+    count = len(split)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, _PIXEL_SAMPLE)).astype(np.int64))
+    total, squares, pixels = np.zeros(split.images.shape[1]), np.zeros(split.images.shape[1]), 0
+    for start in range(0, len(chosen), 500):
+        part = split.images[chosen[start : start + 500]].astype(np.float32) / 255
+        total += part.sum(axis=(0, 2, 3), dtype=np.float64)
+        squares += np.square(part).sum(axis=(0, 2, 3), dtype=np.float64)
+        pixels += part.shape[0] * part.shape[2] * part.shape[3]
+    mean = total / pixels
+    deviation = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
+    deviation[deviation < 1e-3] = 1.0  # a constant colour carries nothing to scale
+    shape = (int(split.images.shape[1]), int(split.images.shape[2]), int(split.images.shape[3]))
+    return Preprocessing(shape, tuple(round(float(m), 6) for m in mean), tuple(round(float(s), 6) for s in deviation))
+
+
+def _plan(data: Dataset, model: Model, recipe: Recipe, device: str) -> Plan:
+    """Measure on the first batch, unless asked for a precision; the network is left as it was."""
+    if recipe.precision != "auto":
+        return fixed_plan(device, recipe.precision)
+    size = min(recipe.batch_size, len(data.splits["train"]))
+    batch = next(iter(data.splits["train"].batches(np.arange(size), size)))
+    network, labels = model.network, batch.labels.to(device)
+    images = prepared(model, batch.images, Plan(device))
+
+    def set_layout(plan: Plan) -> None:
+        nonlocal images
+        plan.place(network)
+        images = images.contiguous(memory_format=plan.memory_format)
+
+    def measure() -> Plan:
+        with untouched(network):
+            train_mode(network)
+            return choose_plan(device, lambda: F.cross_entropy(network(images).float(), labels), network, set_layout)
+
+    return remembered_plan(f"{device} {model.spec} {model.options} {tuple(images.shape)}", measure)
+
+
+def _short(spec: str) -> str:
+    return Path(spec).stem if ".py:" in spec else spec.rpartition(":")[2].replace("/", "-")
+
+
+def _info(data: Dataset, model: Model, recipe: Recipe, plan: Plan) -> dict[str, Any]:
+    return {
+        "status": "training",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": data.describe(),
+        "model": model.describe(),
+        "recipe": recipe.as_dict(),
+        "plan": plan.as_dict(),
+        "environment": {
+            "cutaway": __version__,
+            **torch_environment(),
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "system": platform.system(),
+        },
+    }
+
+
+@contextmanager
+def only_trainer(run: Run | RunFolder) -> Iterator[None]:
+    """Hold the run's lock; a run that another process is training is an `InputError`."""
+    folder = run if isinstance(run, RunFolder) else run.folder
+    with open(folder.path / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{folder.path} is being trained by another process; wait for it or stop it") from error
+        yield

@@ -1,0 +1,247 @@
+"""What a page shows of one run, as plain data; it knows no HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cutaway.errors import InputError
+from cutaway.pictures.colours import number
+from cutaway.pictures.curves import Curves, read_curves
+from cutaway.runs import Run
+from cutaway.views.film import Film, build_film
+
+if TYPE_CHECKING:
+    from cutaway.lenses.architecture import Row
+
+# Convolutions and linear layers are the rows of the layer table; these only scale what passes through.
+_NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm", "RMSNorm")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number worth a large print: what it is, the number, and what it was measured on."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer with a weight: its shape and, after the last epoch, its health (None: not measured)."""
+
+    name: str
+    kind: str
+    output: str
+    parameters: int | None
+    receptive_field: str
+    weight_norm: float | None
+    gradient_norm: float | None
+    update_ratio: float | None
+    zero_fraction: float | None
+    dead: str
+
+
+@dataclass(frozen=True, eq=False)
+class RunView:
+    """All that the page of a run shows.
+
+    Attributes:
+        name, data, model, status: words for the head of the page.
+        figures: the large numbers.
+        facts: name and value of everything that went in.
+        notes: sentences that a reader must know (bad files, overlaps, a problem).
+        curves: loss and accuracy.
+        epochs: the epoch records of `metrics.jsonl`.
+        best_epoch: by the validation split.
+        evaluation: what `evaluate` measured, on the test split if it was.
+        layers: one row for each convolution and linear layer.
+        film: the snapshots.
+    """
+
+    name: str
+    data: str
+    model: str
+    status: str
+    figures: tuple[Figure, ...]
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    curves: Curves
+    epochs: tuple[Mapping[str, Any], ...]
+    best_epoch: int | None
+    evaluation: Mapping[str, Any] | None
+    layers: tuple[LayerRow, ...]
+    film: Film | None
+
+
+def view_run(run: Run) -> RunView:
+    """Read everything that the page of `run` shows."""
+    info, epochs = run.info, run.metrics("epoch")
+    evaluation = next((found for split in ("test", "val", "train") if (found := run.evaluation(split))), None)
+    layers, reason = _layers(run)
+    film = build_film(run)
+    notes = [*_notes(info, evaluation), *([reason] if reason else [])]
+    return RunView(
+        name=run.name,
+        data=str(info["data"].get("name", "")),
+        model=str(info["model"].get("spec", "")),
+        status=str(info.get("status", "")),
+        figures=tuple(_figures(run, epochs, evaluation)),
+        facts=tuple(_facts(info)),
+        notes=tuple(notes),
+        curves=read_curves(run.metrics()),
+        epochs=tuple(epochs),
+        best_epoch=run.best_epoch,
+        evaluation=evaluation,
+        layers=layers,
+        film=film,
+    )
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """One line of the list of runs."""
+    info, epochs = run.info, run.metrics("epoch")
+    best = next((line for line in epochs if line["epoch"] == run.best_epoch), None)
+    return {
+        "run": run.name,
+        "status": info.get("status", ""),
+        "data": info["data"].get("name", ""),
+        "model": info["model"].get("spec", ""),
+        "epochs": f"{len(epochs)}/{info['recipe'].get('epochs', '?')}",
+        "best": run.best_epoch,
+        "accuracy": percent(best["val_accuracy"]) if best else None,
+        "measured on": f"val ({_size(info, 'val')})" if best else None,
+    }
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage; a dash for what was not measured.
+
+    >>> percent(0.91234), percent(None)
+    ('91.2%', '–')
+    """
+    return "–" if share is None else f"{share:.1%}"
+
+
+def _size(info: Mapping[str, Any], split: str) -> str:
+    size = info["data"].get("splits", {}).get(split, {}).get("size")
+    return f"{size:,} images" if size else "size unknown"
+
+
+def _figures(run: Run, epochs: list[dict[str, Any]], evaluation: Mapping[str, Any] | None) -> list[Figure]:
+    figures = []
+    if evaluation:
+        low, high = evaluation["accuracy_interval"]
+        note = f"{evaluation['size']:,} images · 95% interval {percent(low)} to {percent(high)}"
+        figures.append(
+            Figure(
+                f"accuracy on the {evaluation['split']} split",
+                f"{evaluation['accuracy']:.2%}",
+                f"{note} · epoch {evaluation['epoch']}",
+            )
+        )
+    best = next((line for line in epochs if line["epoch"] == run.best_epoch), None)
+    if best:
+        note = f"{_size(run.info, 'val')} · epoch {best['epoch']}, chosen by this split"
+        figures.append(Figure("accuracy on the validation split", f"{best['val_accuracy']:.2%}", note))
+    if epochs:
+        last = epochs[-1]
+        note = f"{len(epochs)} epochs · {last.get('samples', 0):,} images seen"
+        figures.append(Figure("trained for", duration(last.get("seconds", 0.0)), note))
+    return figures
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> duration(42.4), duration(334), duration(7500)
+    ('42 s', '5 min 34 s', '2 h 05 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _facts(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    data, model = info["data"], info["model"]
+    splits = ", ".join(f"{name} {split['size']:,}" for name, split in data.get("splits", {}).items())
+    facts = [
+        ("data", str(data.get("source", ""))),
+        ("images", f"{splits} · {'×'.join(map(str, data.get('shape', [])))}"),
+        ("model", f"{model.get('spec', '')} {_options(model.get('options', {}))}".strip()),
+        ("recipe", _options(info.get("recipe", {}))),
+        ("machine", _options({**info.get("plan", {}), **info.get("environment", {})})),
+        ("started", str(info.get("started", ""))),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _options(values: Mapping[str, Any]) -> str:
+    plain = {key: value for key, value in values.items() if isinstance(value, (str, int, float)) and value != ""}
+    return " · ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in plain.items())
+
+
+def _value(value: str | float) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _notes(info: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> list[str]:
+    notes = [str(info["problem"])] if info.get("problem") else []
+    notes += [str(warning) for warning in (evaluation or {}).get("warnings", [])]
+    notes += [str(warning) for warning in info["model"].get("warnings", [])]
+    bad = info["data"].get("quarantine", [])
+    if bad:
+        notes.append(
+            f"{len(bad)} files could not be read and were left out, the first: {bad[0]['file']} ({bad[0]['reason']})"
+        )
+    return [*notes, *map(str, info["data"].get("notes", []))]
+
+
+def _layers(run: Run) -> tuple[tuple[LayerRow, ...], str]:
+    """A row for each layer with a weight, and why the shapes are missing, if they are."""
+    vitals = {line["layer"]: line for line in run.vitals() if not line["kind"].startswith(_NORMS)}
+    try:
+        shapes = _shapes(run)
+    except InputError as error:
+        return tuple(_row(name, line, None) for name, line in vitals.items()), f"layer shapes are not shown: {error}"
+    names = [name for name, shape in shapes.items() if name in vitals or not vitals]
+    return tuple(_row(name, vitals.get(name, {}), shapes[name]) for name in names), ""
+
+
+def _shapes(run: Run) -> dict[str, Row]:
+    """Output, parameters and receptive field of each layer with a weight, by building the network again."""
+    from cutaway.lenses.architecture import summarize
+    from cutaway.models import load_model
+
+    channels, height, width = run.info["data"]["shape"]
+    rows = summarize(load_model(f"{run.folder.path}@last").network, (channels, height, width)).rows
+    return {row.name: row for row in rows if row.parameters and not row.kind.startswith(_NORMS)}
+
+
+def _row(name: str, vitals: Mapping[str, Any], shape: Row | None) -> LayerRow:
+    dead = vitals.get("dead_channels")
+    output = shape.output_shape if shape else None
+    return LayerRow(
+        name=name,
+        kind=shape.kind if shape else str(vitals.get("kind", "")),
+        output="×".join(map(str, output[1:])) if output else "",
+        parameters=shape.parameters if shape else None,
+        receptive_field=_field(shape),
+        weight_norm=vitals.get("weight_norm"),
+        gradient_norm=vitals.get("gradient_norm"),
+        update_ratio=vitals.get("update_ratio"),
+        zero_fraction=vitals.get("zero_fraction"),
+        dead="" if dead is None else str(len(dead)),
+    )
+
+
+def _field(shape: Row | None) -> str:
+    if shape is None or None in shape.receptive_field:
+        return ""
+    height, width = shape.receptive_field
+    return str(height) if height == width else f"{height}×{width}"

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from cutaway.errors import InputError
+from cutaway.pictures import Series, curves_figure, curves_html, read_curves
+from cutaway.pictures import curves as module
+
+
+def epoch(number: int, train_loss: float, val_loss: float | None, accuracy: float) -> dict[str, object]:
+    loss = {"train_loss": train_loss, "val_loss": val_loss}
+    shares = {"train_accuracy": accuracy, "val_accuracy": accuracy + 0.1}
+    return {"kind": "epoch", "epoch": number, "step": 10 * number, **loss, **shares}
+
+
+METRICS = [
+    {"kind": "step", "epoch": 1, "step": 5, "loss": 2.5},
+    {"kind": "step", "epoch": 1, "step": 10, "loss": float("nan")},
+    epoch(1, 2.0, 1.5, 0.3),
+    {"kind": "step", "epoch": 2, "step": 15, "loss": 1.5},
+    epoch(2, 1.0, None, 0.6),
+]
+
+
+def test_series_by_hand() -> None:
+    found = read_curves(METRICS)
+    assert found.unit == "epoch"
+    assert found.loss == (
+        Series("batches", (0.5, 1.5), (2.5, 1.5)),
+        Series("training", (1.0, 2.0), (2.0, 1.0)),
+        Series("validation", (1.0,), (1.5,)),
+    )
+    assert [series.name for series in found.accuracy] == ["training", "validation"]
+
+
+def test_before_the_first_epoch_ends_and_before_anything() -> None:
+    found = read_curves(METRICS[:1])
+    assert (found.unit, found.loss[0].x) == ("step", (5.0,))
+    assert read_curves([]).loss == ()
+
+
+@pytest.mark.parametrize(("ending", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
+def test_figures(tmp_path: Path, ending: str, start: bytes) -> None:
+    path = curves_figure(METRICS, tmp_path / f"curves{ending}", title="cost: 5 $ or $x^2")
+    assert path.read_bytes().startswith(start)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_another_ending(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a figure can be .png, .svg, .pdf, not '.bmp'"):
+        curves_figure(METRICS, tmp_path / "curves.bmp")
+
+
+def test_a_title_without_a_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "wide_font", lambda: None)
+    with pytest.raises(InputError, match="no font on this system can write the title '运动鞋'"):
+        curves_figure(METRICS, tmp_path / "curves.png", title="运动鞋")
+    assert not list(tmp_path.iterdir())
+
+
+def test_interactive_page_holds_its_script() -> None:
+    whole = curves_html(METRICS, title="<script>alert(1)</script>")
+    assert len(whole) > 1_000_000
+    assert "<script>alert(1)" not in whole
+    part = curves_html(METRICS, whole_page=False)
+    assert part.startswith("<div")
+    assert len(part) < 50_000
