@@ -293,6 +293,41 @@ class Gated(nn.Module):
         return self.last(maps * self.gate(maps))
 
 
+class Windowed(nn.Module):
+    """As in Swin: windows of 4x4 pixels, mixed within themselves, added to the maps, put together again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 2, 3, padding=1)
+        self.mix = nn.Linear(16, 16)
+        self.out = nn.Identity()
+        self.together = nn.Conv2d(2, 2, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.stem(images)
+        count, channels, height, width = maps.shape
+        windows = maps.view(count, channels, height // 4, 4, width // 4, 4).permute(0, 2, 4, 1, 3, 5)
+        mixed = self.mix(windows.reshape(-1, channels, 16)).reshape(windows.shape)
+        back = mixed.permute(0, 3, 1, 4, 2, 5).reshape(maps.shape)
+        return self.together(self.out(back + maps))
+
+
+class Tokens(nn.Module):
+    """As in a vision transformer without a class token, up to its attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(1, 4, 5, stride=4, padding=2)
+        self.mlp = nn.Linear(4, 4)
+        self.again = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.patch(images)
+        tokens = maps.flatten(2).transpose(1, 2)
+        tokens = tokens + self.mlp(nn.functional.layer_norm(tokens, (4,)) + tokens)
+        return self.again(tokens.transpose(1, 2).unflatten(2, maps.shape[2:]))
+
+
 def vgg() -> nn.Module:
     return build("vgg11", classes=2, shape=(1, 96, 96))
 
@@ -305,6 +340,8 @@ CASES = [
     *((Branches, layer, (1, 64, 64), (6, 6)) for layer in ("stem", "short", "long.0", "long.1", "both", "tail")),
     *((Dilated, layer, (1, 48, 48), (9, 9)) for layer in "01234"),
     *((TokenMixer, layer, (3, 32, 32), (6, 6)) for layer in ("depthwise", "last")),
+    (Windowed, "together", (1, 32, 32), (9, 9)),
+    *((Tokens, layer, (1, 40, 40), (4, 4)) for layer in ("patch", "again")),
     *((vgg, layer, (1, 96, 96), (5, 5)) for layer in ("features.5", "features.10")),
     *(
         (resnet, layer, (1, 96, 96), (11, 11))
@@ -434,7 +471,7 @@ Layer  Kind     Input  Output  Kernel  Field  Step  Parameters  Multiply-adds  M
 ----------------------------------------------------------------------------------------
 0      Conv2d   1x5x5   2x3x3     3x3    3x3   1x1          20            180       0.00
 1      ReLU     2x3x3   2x3x3       -    3x3   1x1           -              -       0.00
-2      Flatten  2x3x3      18       -    3x3   1x1           -              -       0.00
+2      Flatten  2x3x3      18       -    3x3     -           -              -       0.00
 3      Linear      18       3       -    5x5     -          57             57       0.00
 ----------------------------------------------------------------------------------------
 Parameters             77 (trainable 77, frozen 0)

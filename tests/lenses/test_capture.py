@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
-from cutaway.lenses.capture import call_name, capture, observe, untouched
+from cutaway.lenses.capture import call_name, capture, observe
+from cutaway.restoring import untouched
 
 
 class Residual(nn.Module):

@@ -75,7 +75,12 @@ def test_the_features_of_a_vgg_load_at_another_size(tmp_path: Path) -> None:
     assert equal(model.network.features, big.features)
     assert model.notes[0].startswith("classifier starts anew")
     # What starts anew must learn, though only the class layer was to.
-    assert {name.split(".")[0] for name, p in model.network.named_parameters() if p.requires_grad} == {"classifier"}
+    learning = [name for name, p in model.network.named_parameters() if p.requires_grad]
+    assert {name.split(".")[0] for name in learning} == {"classifier"}
+    # Building it again, without the weights, as resuming does, leaves the same layers trainable.
+    again = load_model("vgg11", classes=5, shape=SHAPE, **model.options)
+    assert [name for name, p in again.network.named_parameters() if p.requires_grad] == learning
+    assert (model.pretrained, again.pretrained, again.warnings) == (True, False, ())
 
 
 def test_rgb_kernels_are_summed_for_grey_images(donor: nn.Module, tmp_path: Path) -> None:
@@ -124,7 +129,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
     torch.save({"state_dict": Payload()}, path)
     with pytest.raises(InputError, match="cannot be read without running code from the file"):
         load_model("resnet18", classes=4, shape=SHAPE, weights=path)
-    path.write_bytes(pickle.dumps(Payload()))
+    path.write_bytes(pickle.dumps(Payload(), protocol=2))
     with pytest.raises(InputError, match="cannot be read without running code from the file"):
         load_model("resnet18", classes=4, shape=SHAPE, weights=path)
     assert not Payload.ran
@@ -169,7 +174,7 @@ def test_freezing_leaves_the_class_layer_and_its_statistics_alone(donor: nn.Modu
     model = load_model("resnet18", classes=2, shape=SHAPE, weights=tmp_path / "w.safetensors", freeze=True)
     network = model.network
     assert [name for name, p in network.named_parameters() if p.requires_grad] == ["fc.weight", "fc.bias"]
-    assert model.options["freeze"] is True
+    assert model.options["freeze"] == "fc"
     assert model.warnings == ()
     train_mode(network)
     statistics = network.bn1.running_mean.clone()
@@ -191,3 +196,10 @@ def test_train_mode_trains_everything_that_is_not_frozen() -> None:
 def test_freezing_random_weights_is_warned_of() -> None:
     (warning,) = load_model("resnet18", classes=2, shape=SHAPE, freeze=True).warnings
     assert "the frozen layers have random weights" in warning
+
+
+def test_freezing_up_to_an_unknown_layer_names_the_nearest_and_freezes_nothing() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
+    with pytest.raises(InputError, match="layer 'fc' is not in the network that is to be frozen up to it; the nearest"):
+        freeze_backbone(network, ["fc"])
+    assert all(parameter.requires_grad for parameter in network.parameters())

@@ -131,7 +131,7 @@ from cutaway.training import resume, train
 path, data, spec, recipe = sys.argv[1:5]
 import pathlib
 print("ready", flush=True)
-if pathlib.Path(path, "checkpoints", "state.safetensors").exists() or pathlib.Path(path, "checkpoints", "state.previous.safetensors").exists():
+if list(pathlib.Path(path).glob("checkpoints/state*.safetensors")):
     resume(path)
 else:
     import shutil
@@ -292,9 +292,9 @@ def test_evaluate_names_split_and_size(whole: Run) -> None:
     assert np.sum(result["confusion"]) == 12
     assert whole.evaluation("test") == result
     assert "says nothing about new images" in evaluate(whole.folder.path, "train")["warnings"][0]
-    with pytest.raises(InputError, match="split 'tset' is not in .*nearest are 'test'"):
+    with pytest.raises(InputError, match=r"split 'tset' is not in .*nearest are 'test'"):
         evaluate(whole.folder.path, "tset")
-    with pytest.raises(InputError, match="epoch 9 of run is not saved; saved are 1, 2, 3"):
+    with pytest.raises(InputError, match=r"epoch 9 of run is not saved; saved are 1, 2, 3"):
         evaluate(f"{whole.folder.path}@9")
 
 

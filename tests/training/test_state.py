@@ -90,7 +90,7 @@ def test_both_damaged(folder: RunFolder) -> None:
     save_state(folder, state(2))
     damage(folder.state)
     damage(folder.previous_state)
-    with pytest.raises(InputError, match="no state of .* can be read: .*damaged.*damaged.*start a new run"):
+    with pytest.raises(InputError, match=r"no state of .* can be read: .*damaged.*damaged.*start a new run"):
         load_state(folder)
 
 
@@ -105,9 +105,10 @@ def test_a_failed_write_leaves_the_old_state(folder: RunFolder, monkeypatch: pyt
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patched, pytest.raises(InputError, match=r"cannot write .*: the disk is full"):
-        patched.setattr("os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match=r"cannot write .*: the disk is full"):
         save_state(folder, state(2))
+    monkeypatch.undo()
     assert load_state(folder)[0].progress.step == 1
     assert not list(folder.checkpoints.glob(".*"))
 

@@ -1,7 +1,7 @@
 """Lenses: what is seen inside a network. They know torch, and nothing of files, runs or HTML."""
 
 from cutaway.lenses.activations import ActivationStatistics, activation_statistics, feature_maps
-from cutaway.lenses.capture import capture, untouched
+from cutaway.lenses.capture import capture
 from cutaway.lenses.snapshot import choose_channels, take_snapshot
 from cutaway.lenses.weights import conv_names, gradients, kernels, layer_names, weight_names
 
@@ -16,6 +16,5 @@ __all__ = [
     "kernels",
     "layer_names",
     "take_snapshot",
-    "untouched",
     "weight_names",
 ]

@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from cutaway.errors import InputError
-from cutaway.lenses.capture import call_name, capture, images_for, is_leaf, untouched
+from cutaway.lenses.capture import call_name, capture, images_for, is_leaf
+from cutaway.restoring import untouched
 
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.ELU, nn.Hardswish, nn.Mish, nn.Threshold)
 _FUNCTIONS: set[Callable[..., Any]] = {

@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cutaway.errors import InputError
+from cutaway.lenses.capture import call_name, images_for
 from cutaway.lenses.receptive import FieldTracker
-from cutaway.models.probe import undisturbed
+from cutaway.restoring import untouched
 
 MEBIBYTE = 2**20
 Sides = tuple[int | None, int | None]
@@ -112,10 +113,12 @@ def summarize(network: nn.Module, shape: tuple[int, int, int], batch: int = 1) -
     >>> row.output_shape, row.parameters, row.mult_adds, row.receptive_field, row.jump
     ((1, 8, 16, 16), 224, 57344, (3, 3), (2, 2))
     """
-    images = _images(network, shape, batch)
+    noise = torch.randn((batch, *shape), generator=torch.Generator().manual_seed(0), device="cpu")
+    images = images_for(network, noise)
     calls: list[_Call] = []
     observer = _Observer(images)
-    with undisturbed(network), _observed(network, calls, observer), _plain_attention(), observer:
+    with untouched(network), torch.no_grad(), _observed(network, calls, observer), _plain_attention(), observer:
+        network.eval()
         try:
             network(images)
         except Exception as error:  # the network may be anybody's
@@ -221,13 +224,6 @@ def _plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _images(network: nn.Module, shape: tuple[int, int, int], batch: int) -> Tensor:
-    """Standard normal images of the network's own device and kind of float."""
-    images = torch.randn((batch, *shape), generator=torch.Generator().manual_seed(0))
-    first = next((tensor for tensor in network.parameters() if tensor.is_floating_point()), None)
-    return images if first is None else images.to(first.device, first.dtype)
-
-
 def _rows(network: nn.Module, calls: list[_Call]) -> tuple[Row, ...]:
     counted: set[int] = set()
     seen: Counter[str] = Counter()
@@ -235,7 +231,7 @@ def _rows(network: nn.Module, calls: list[_Call]) -> tuple[Row, ...]:
     for call in calls:
         number, seen[call.name] = seen[call.name], seen[call.name] + 1
         if call.is_row:
-            rows.append(_row(call, f"{call.name}#{number}" if number else call.name, counted))
+            rows.append(_row(call, call_name(call.name, number), counted))
     for name, module in network.named_modules():
         tensors = list(module.parameters(recurse=False))
         if name not in seen and tensors:

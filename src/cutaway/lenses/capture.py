@@ -6,21 +6,18 @@ A layer is a module by its dotted name. A module that is called several times ha
 
 from __future__ import annotations
 
-import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from cutaway.errors import InputError, unknown
+from cutaway.restoring import untouched
 
 _NAME = re.compile(r"(?P<call>(?P<module>[^#\[]*)(?:#\d+)?)(?P<part>\[[^\]]*\])?")
-# The bits that say where a tensor lives are shared by all its aliases, so a clone is the only value nobody can change.
 Visit = Callable[[str, Tensor], None]
 
 
@@ -52,6 +49,7 @@ def capture(
     {'0': (1, 2, 3, 3), '1': (1, 2, 3, 3)}
     """
     found: dict[str, Tensor] = {}
+    # A copy is the one value that no alias can change: the next layer, `out += identity`, or the network itself.
     observe(network, images, layers, lambda name, value: found.update({name: value.clone()}), inputs=inputs)
     return found
 
@@ -185,66 +183,3 @@ def images_for(network: nn.Module, images: Tensor) -> Tensor:
     weights = (value for value in network.parameters() if value.is_floating_point())
     weight = next(weights, None)
     return images if weight is None else images.to(device=weight.device, dtype=weight.dtype)
-
-
-@contextmanager
-def untouched(network: nn.Module) -> Iterator[None]:
-    """Put back, on success and on any exception, all that a lens may change in a network.
-
-    That is: the train/eval flag of every module, `requires_grad` and `.grad` of every parameter, every buffer (the
-    object and its values), and the random states of Python, NumPy and torch.
-    """
-    flags = [(module, module.training) for module in network.modules()]
-    parameters = [(value, value.requires_grad, value.grad) for value in network.parameters()]
-    buffers = [(module, dict(module._buffers), _copies(module)) for module in network.modules() if module._buffers]
-    devices = {value.device for value in [*network.parameters(), *network.buffers()]}
-    randomness = _random_states(devices)
-    try:
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
-        for value, needs_gradient, gradient in parameters:
-            value.requires_grad_(needs_gradient)
-            value.grad = gradient
-        for module, originals, copies in buffers:
-            _restore_buffers(module, originals, copies)
-        _set_random_states(randomness)
-
-
-def _copies(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in module._buffers.items() if value is not None}
-
-
-def _restore_buffers(module: nn.Module, originals: dict[str, Tensor | None], copies: dict[str, Tensor]) -> None:
-    module._buffers.clear()
-    module._buffers.update(originals)
-    for name, copy in copies.items():
-        original = originals[name]
-        # Values are compared because batch norm changes its buffers without counting up their version, and written
-        # only where they differ because a graph that was recorded before may need the buffer for its backward pass.
-        if original is not None and not torch.equal(original, copy):
-            with torch.no_grad():
-                original.copy_(copy)
-
-
-def _random_states(devices: set[torch.device]) -> dict[str, Any]:
-    cuda = {device: torch.cuda.get_rng_state(device) for device in devices if device.type == "cuda"}
-    mps = torch.mps.get_rng_state() if any(device.type == "mps" for device in devices) else None
-    return {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "torch": torch.get_rng_state(),
-        "cuda": cuda,
-        "mps": mps,
-    }
-
-
-def _set_random_states(states: dict[str, Any]) -> None:
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])
-    torch.set_rng_state(states["torch"])
-    for device, state in states["cuda"].items():
-        torch.cuda.set_rng_state(state, device)
-    if states["mps"] is not None:
-        torch.mps.set_rng_state(states["mps"])

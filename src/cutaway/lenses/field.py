@@ -68,8 +68,8 @@ class Axis:
     @property
     def jump(self) -> int | None:
         """Pixels between the fields of neighbouring units; None where there is no single number."""
-        jumps = [factor.jump for layout in self.dims for factor in layout if factor.jump != 0]
-        return jumps[0] if len(jumps) == 1 else None
+        moving = [layout for layout in self.dims if not is_still(layout)]
+        return moving[0][0].jump if len(moving) == 1 and len(moving[0]) == 1 else None
 
     @property
     def extent(self) -> int | None:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cutaway.errors import InputError, nearest
-from cutaway.lenses.capture import find_module, images_for, is_leaf, untouched
+from cutaway.lenses.capture import find_module, images_for, is_leaf
+from cutaway.restoring import untouched
 
 
 def layer_names(network: nn.Module) -> list[str]:

@@ -7,9 +7,15 @@ from collections.abc import Iterable
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from cutaway.errors import unknown
+
 
 def freeze_backbone(network: nn.Module, trainable: Iterable[str]) -> None:
     """Freeze every parameter except those of the layers named in `trainable` (dotted names)."""
+    trainable, known = list(trainable), [name for name, _ in network.named_modules() if name]
+    for name in trainable:
+        if name not in known:
+            raise unknown("layer", name, known, "in the network that is to be frozen up to it")
     network.requires_grad_(False)
     for name in trainable:
         network.get_submodule(name).requires_grad_(True)

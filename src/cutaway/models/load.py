@@ -31,7 +31,7 @@ def load_model(
     preprocessing: Preprocessing | None = None,
     dropout: float | None = None,
     stem: str | None = None,
-    freeze: bool = False,
+    freeze: bool | str = False,
     seed: int | None = None,
 ) -> Model:
     """The network that `spec` names, adapted to `classes` and to images of `shape`.
@@ -41,8 +41,9 @@ def load_model(
     the weights have, else 10 for a built-in and the network's own for others). `shape` is (C, H, W) (default: what
     the run, the preprocessing or the network is made for). `weights` is a `.safetensors`, `.pth` or `.pt` file, or
     `default` for a library's own. `dropout` (0..1) and `stem` (`small`, `half`, `imagenet`) replace the
-    architecture's where it has them. `freeze` leaves only the class layer trainable. `seed` fixes what is drawn at
-    random, and leaves torch's generator as it was. Raises `InputError`, one sentence, for anything that does not fit.
+    architecture's where it has them. `freeze` leaves only the class layer trainable, or the layer whose dotted name
+    is given. `seed` fixes what is drawn at random, and leaves torch's generator as it was. Raises `InputError`, one
+    sentence, for anything that does not fit.
 
     >>> load_model("resnet18", classes=("cat", "dog"), shape=(1, 28, 28)).options
     {'stem': 'small'}
@@ -63,7 +64,7 @@ class _Request:
     preprocessing: Preprocessing | None
     dropout: float | None
     stem: str | None
-    freeze: bool
+    freeze: bool | str
 
 
 def _make(request: _Request) -> Model:
@@ -156,19 +157,21 @@ def _is_file_spec(spec: str) -> bool:
 
 def _finished(model: Model, request: _Request, tensors: Tensors | None, heads: tuple[str, ...]) -> Model:
     """`model` with the tensors of a file in it, and frozen if asked for."""
-    trainable = model.head
+    trainable = request.freeze if isinstance(request.freeze, str) else model.head
+    model.pretrained = request.weights is not None
     if tensors is not None:
         source, first = f"the file {request.weights}", first_convolution(model.network)
         fitted = fit_weights(model.network, tensors, source, heads, first)
-        trainable = fitted.left_out or model.head
+        trainable = fitted.left_out or trainable
         model.notes += fitted.notes
         if model.preprocessing is None:
             model.preprocessing = zoo.standardisation(model.shape, zoo.IMAGENET_MEAN, zoo.IMAGENET_STD)
             model.notes += ("the mean and deviation of ImageNet are taken to be those of the weights",)
     if request.freeze:
         freeze_backbone(model.network, [trainable])
-        model.options["freeze"] = True
-        if request.weights is None and not foreign.is_own_code(model.spec):
+        # By name, so that building the network again without the weights leaves the same layers trainable.
+        model.options["freeze"] = trainable
+        if request.freeze is True and not model.pretrained and not foreign.is_own_code(model.spec):
             model.warnings += ("the frozen layers have random weights: only the class layer learns; give --weights",)
     return model
 

@@ -63,7 +63,8 @@ class Model:
 
     `network` maps float images (N, C, H, W) to raw logits (N, len(classes)). `spec` and `options` build it again.
     `preprocessing` is None while nobody knows it: before training on data whose mean and deviation decide it.
-    `head` is the dotted name of the layer that makes the logits. `warnings` are sentences a user must see
+    `head` is the dotted name of the layer that makes the logits. `pretrained` says that the weights come from a
+    file, a run or a library, and must not be initialised again. `warnings` are sentences a user must see
     before training; `notes` say what was adapted.
     """
 
@@ -76,6 +77,7 @@ class Model:
     options: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    pretrained: bool = False
 
     @property
     def name(self) -> str:

@@ -12,40 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cutaway.models.model import Shape
-
-
-@contextmanager
-def undisturbed(network: nn.Module) -> Iterator[None]:
-    """Evaluate `network` inside, without gradients; afterwards flags, buffers and torch's generator are as before."""
-    modes = [(module, module.training) for module in network.modules()]
-    buffers = [
-        (
-            module,
-            dict(module._buffers),
-            {name: value.clone() for name, value in module._buffers.items() if value is not None},
-        )
-        for module in network.modules()
-    ]
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            network.eval()
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for module, tensors, values in buffers:
-            _restore_buffers(module, tensors, values)
-
-
-@torch.no_grad()
-def _restore_buffers(module: nn.Module, tensors: dict[str, Tensor | None], values: dict[str, Tensor]) -> None:
-    # A module may have replaced its buffer or changed it in place; both are undone.
-    module._buffers.clear()
-    module._buffers.update(tensors)
-    for name, value in values.items():
-        buffer = tensors[name]
-        if buffer is not None and not buffer.is_meta and not torch.equal(buffer, value):
-            buffer.copy_(value)
+from cutaway.restoring import untouched
 
 
 @dataclass
@@ -69,7 +36,8 @@ def attempt(network: nn.Module, images: Tensor) -> Trial:
     """Run `images` (N, C, H, W) through `network` in evaluation mode, and leave it as it was."""
     trial = Trial()
     last = _LastOperation()
-    with undisturbed(network), _observed(network, trial):
+    with untouched(network), torch.no_grad(), _observed(network, trial):
+        network.eval()
         try:
             with last:
                 trial.logits = network(images)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cutaway.data import Split
 from cutaway.errors import InputError
-from cutaway.lenses.capture import untouched
 from cutaway.models import Model
+from cutaway.restoring import untouched
 from cutaway.training.precision import Plan
 
 _BATCH = 256

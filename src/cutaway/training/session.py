@@ -19,9 +19,9 @@ from torch import Tensor
 from cutaway import __version__
 from cutaway.data import Batch, Dataset, Split, augment, load_data, sample_order
 from cutaway.errors import InputError
-from cutaway.lenses.capture import untouched
 from cutaway.models import Model, Preprocessing, initialize, load_model, train_mode
 from cutaway.models.weights import fit_weights
+from cutaway.restoring import untouched
 from cutaway.runs import Run, RunFolder, new_run_path, open_run, truncate
 from cutaway.training.measure import prepared
 from cutaway.training.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors
@@ -193,7 +193,7 @@ def _new_model(data: Dataset, model: Model | str, recipe: Recipe, options: Mappi
     made = load_model(model, classes=data.classes, shape=data.shape, dropout=dropout, seed=recipe.seed, **options)
     if made.preprocessing is None:
         made.preprocessing = pixel_statistics(data.splits["train"])
-    if recipe.initialisation != "default" and not options.get("weights"):
+    if recipe.initialisation != "default" and not made.pretrained:
         initialize(made.network, recipe.initialisation, seed=recipe.seed)
     return made
 

@@ -1,0 +1,67 @@
+"""Cutaway against the plain script of experiment 3, in one sitting.
+
+Runs, in turn: the plain 5-epoch script; `cutaway train fashion-mnist --model resnet18` with nothing else; the same
+with `--epochs 1`. Each Cutaway figure is whole-process wall time of train and evaluate together, from an empty cache,
+with validation, vitals, snapshots, checkpoints and pages included. Prints seconds, test accuracies and ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+HERE = Path(__file__).parent
+
+
+def cutaway(*words: str, cache: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "cutaway", *words, "--json"]
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env={**os.environ, "CUTAWAY_CACHE": str(cache)}
+    )
+    return dict(json.loads(done.stdout))
+
+
+def train_and_evaluate(epochs: int | None) -> tuple[float, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--epochs", str(epochs)] if epochs else []
+        start = time.perf_counter()
+        run = cutaway(
+            "train", "fashion-mnist", "--model", "resnet18", "--runs", folder, *options, cache=Path(folder, "c")
+        )
+        result = cutaway("evaluate", run["run"], cache=Path(folder, "c"))
+        return time.perf_counter() - start, result["accuracy"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--quick-epochs", type=int, default=1)
+    arguments = parser.parse_args()
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    for number in range(arguments.rounds):
+        plain = json.loads(subprocess.check_output([sys.executable, str(HERE / "plain_fashion.py")], text=True))
+        whole, whole_accuracy = train_and_evaluate(None)
+        quick, quick_accuracy = train_and_evaluate(arguments.quick_epochs)
+        print(f"round {number + 1}")
+        print(f"  plain script   {plain['seconds']:6.1f} s  {plain['accuracy']:.2%}")
+        print(
+            f"         cutaway train    {whole:6.1f} s  {whole_accuracy:.2%}  {whole / plain['seconds']:.2f} of the plain time"
+        )
+        print(
+            f"         --epochs {arguments.quick_epochs}       {quick:6.1f} s  {quick_accuracy:.2%}  {quick / plain['seconds']:.2f} of the plain time",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
