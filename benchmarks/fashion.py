@@ -50,17 +50,12 @@ def main() -> None:
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for number in range(arguments.rounds):
         plain = json.loads(subprocess.check_output([sys.executable, str(HERE / "plain_fashion.py")], text=True))
-        whole, whole_accuracy = train_and_evaluate(None)
-        quick, quick_accuracy = train_and_evaluate(arguments.quick_epochs)
         print(f"round {number + 1}")
-        print(f"  plain script   {plain['seconds']:6.1f} s  {plain['accuracy']:.2%}")
-        print(
-            f"         cutaway train    {whole:6.1f} s  {whole_accuracy:.2%}  {whole / plain['seconds']:.2f} of the plain time"
-        )
-        print(
-            f"         --epochs {arguments.quick_epochs}       {quick:6.1f} s  {quick_accuracy:.2%}  {quick / plain['seconds']:.2f} of the plain time",
-            flush=True,
-        )
+        print(f"  plain script   {plain['seconds']:6.1f} s  {plain['accuracy']:.2%}", flush=True)
+        for name, epochs in (("cutaway train", None), (f"--epochs {arguments.quick_epochs}", arguments.quick_epochs)):
+            seconds, accuracy = train_and_evaluate(epochs)
+            share = seconds / plain["seconds"]
+            print(f"  {name:13}  {seconds:6.1f} s  {accuracy:.2%}  {share:.2f} of the plain time", flush=True)
 
 
 if __name__ == "__main__":
