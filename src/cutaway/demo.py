@@ -14,7 +14,7 @@ from cutaway.report import write_page
 from cutaway.training import Watcher, evaluate, train
 
 _PACKAGE = "dataset-fashion-mnist"
-_MINUTE = {"fashion-mnist": 2, "shapes": 5}
+_MINUTE = {"fashion-mnist": 1, "shapes": 4}
 
 
 def run_demo(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
 import typer
 
@@ -12,11 +14,16 @@ from cutaway.errors import InputError
 app = typer.Typer(
     name="cutaway",
     help="Train an image classifier and see inside it.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+# What a mistyped command line raises. Some versions of typer carry click inside, some import it; both derive from it.
+_USAGE: type[BaseException] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+# In the order of --help.
+_VERBS = ("training", "looking")
 
 
 @app.callback()
@@ -28,21 +35,52 @@ def _version(version: bool = typer.Option(False, "--version", is_eager=True, hel
         raise typer.Exit
 
 
-def main() -> None:
-    """Run a verb; a mistake in the input is one line on stderr and exit code 2."""
-    from cutaway.cli import looking, training  # noqa: F401  # importing registers their verbs
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a verb and exit; a mistake in the input is one line on stderr and exit code 2.
 
+    Args:
+        arguments: the words after `cutaway`; by default those of the process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(prog_name="cutaway")
+        code = _run(words or ["--help"])
+        # Here and not at the end of the process, where a closed pipe could only be complained about.
+        sys.stdout.flush()
     except InputError as error:
-        sys.exit(_tell(str(error)))
+        code = _tell(str(error))
     except BrokenPipeError:
         # The reader (`| head`) has closed; point stdout elsewhere so that Python's exit does not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        code = 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        code = _tell(f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         print("cutaway: stopped", file=sys.stderr)
-        sys.exit(130)
+        code = 130
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    for verbs in _VERBS:
+        import_module(f"cutaway.cli.{verbs}")  # importing registers its verbs
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("cutaway", words) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    except _USAGE as error:
+        return _tell(_usage(error))
+    return 0
+
+
+def _usage(error: BaseException) -> str:
+    message: str = error.format_message()  # type: ignore[attr-defined]  # _USAGE has it, in each version of typer
+    place = getattr(getattr(error, "ctx", None), "command_path", "cutaway")
+    sentence = message[:1].lower() + message[1:].rstrip(".")
+    return sentence if sentence.endswith("?") else f"{sentence}; `{place} --help` shows what is expected"
 
 
 def _tell(sentence: str) -> int:

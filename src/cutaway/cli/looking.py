@@ -17,26 +17,44 @@ if TYPE_CHECKING:
     from cutaway.pictures import Picture
 
 ModelName = Annotated[
-    str, typer.Argument(help="RUN, RUN@7, a built-in name, torchvision:NAME, timm:NAME or FILE.py:FACTORY.")
+    str,
+    typer.Argument(
+        metavar="MODEL", help="RUN, RUN@7, RUN@last, a built-in name, torchvision:NAME, timm:NAME or FILE.py:FACTORY."
+    ),
 ]
-ImageName = Annotated[str, typer.Argument(help="An image file, or test:412 for an image of the run's data.")]
-Layers = Annotated[list[str] | None, typer.Option("--layer", "-l", help="A layer's dotted name; may be repeated.")]
-Channels = Annotated[int | None, typer.Option(help="Show so many channels, chosen by --seed; all by default.")]
-Seed = Annotated[int, typer.Option(help="Which channels are chosen.")]
-Out = Annotated[Path | None, typer.Option(help="The folder for pictures and arrays.")]
-Weights = Annotated[str | None, typer.Option(help="FILE or default, for a model that is no run.")]
+ImageName = Annotated[
+    str, typer.Argument(metavar="IMAGE", help="An image file, or test:412 for an image of the run's data.")
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer", "-l", metavar="NAME", help="A layer's dotted name; may be repeated.  [default: convolutions]"
+    ),
+]
+Channels = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Draw so many channels a layer, chosen by --seed.  [default: all]"),
+]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Which channels are drawn where not all are.")]
+Out = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where pictures and arrays go.  [default: in pictures/]")
+]
+Weights = Annotated[str | None, typer.Option(metavar="FILE|default", help="Weights, for a model that is no run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
 @app.command()
 def predict(
     model: ModelName,
-    images: Annotated[list[str], typer.Argument(help="Image files, or test:412.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files, or test:412.")],
     weights: Weights = None,
-    top: Annotated[int, typer.Option(help="How many classes are listed.")] = 10,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many classes are listed.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Rank the classes for each image: score (logit) and probability."""
+    """Rank the classes for each image.
+
+    Prints probability and score (the logit, which is what the network returns), best first.
+    """
     from cutaway.cli.subject import open_subject
 
     subject = open_subject(model, weights)
@@ -61,7 +79,11 @@ def maps(
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Draw what every layer answers to an image: one figure of the network, and one picture a layer."""
+    """Draw what every layer answers to an image.
+
+    One figure of the whole network (ten channels of each layer), one picture a layer, and the values themselves in
+    arrays.safetensors.
+    """
     from cutaway.cli.subject import open_subject
     from cutaway.lenses.activations import feature_maps
     from cutaway.lenses.weights import conv_names
@@ -93,7 +115,10 @@ def kernels(
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Draw the kernels of each convolution."""
+    """Draw the kernels of every convolution.
+
+    One picture a layer, and the values themselves in arrays.safetensors.
+    """
     from cutaway.cli.subject import open_subject
     from cutaway.lenses.weights import conv_names
     from cutaway.lenses.weights import kernels as read_kernels
@@ -111,7 +136,8 @@ def gradients(
     model: ModelName,
     image: ImageName,
     target: Annotated[
-        str | None, typer.Option(help="The right class, by name or index; by default the predicted one.")
+        str | None,
+        typer.Option(metavar="CLASS", help="The right class, by name or index.  [default: the predicted one]"),
     ] = None,
     layer: Layers = None,
     seed: Seed = 0,
@@ -119,7 +145,11 @@ def gradients(
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Draw the gradients of the loss for each convolution's kernels, for one image and its right class."""
+    """Draw how the loss would change every kernel.
+
+    The gradient of the cross-entropy for one image and its right class: one picture a layer, and the values
+    themselves in arrays.safetensors.
+    """
     import torch
 
     from cutaway.cli.subject import open_subject
@@ -147,8 +177,13 @@ def gradients(
 
 @app.command()
 def curves(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
-    out: Annotated[Path | None, typer.Option(help="A .html (interactive), .png, .svg or .pdf file.")] = None,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A .html (interactive), .png, .svg or .pdf file.  [default: RUN/curves.html]"
+        ),
+    ] = None,
 ) -> None:
     """Draw loss and accuracy over the epochs."""
     from cutaway.errors import InputError
@@ -178,8 +213,8 @@ def _finish(
     from cutaway.cli.subject import save_all
 
     files = save_all(folder, subject, pictures, arrays, about)
-    print(
-        json.dumps({"folder": str(folder), "files": files})
-        if as_json
-        else f"{len(files)} files in {folder}: {files[0]} ..."
-    )
+    if as_json:
+        print(json.dumps({"folder": str(folder), "files": files}, ensure_ascii=False))
+        return
+    print(folder / files[0])
+    print(f"and {len(files) - 1} more files there, {', '.join(files[-2:])} among them")

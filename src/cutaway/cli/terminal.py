@@ -8,9 +8,18 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from cutaway.training.watcher import Watcher
+from cutaway.views.run import duration
 
 _SHOWN_BAD_FILES = 10
 
@@ -60,7 +69,7 @@ class TerminalWatcher(Watcher):
         if not self.live:
             return
         if self.label != label:
-            self._open(label, total, "{task.description}")
+            self._open(label, total, MofNCompleteColumn())
         self._move(done)
         if done >= total:
             self._close()
@@ -70,7 +79,8 @@ class TerminalWatcher(Watcher):
         self.steps_done, self.steps_an_epoch, self.batch_size = steps, steps_an_epoch, batch_size
         self.epochs = total // steps_an_epoch
         if self.live:
-            self._open("training", total, "{task.description}", "{task.fields[rate]}", "{task.fields[figures]}")
+            fields = [TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in ("rate", "figures")]
+            self._open("training", total, *fields)
             self._move(steps)
 
     def step(self, loss: float, accuracy: float) -> None:
@@ -91,18 +101,20 @@ class TerminalWatcher(Watcher):
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """One line for the epoch."""
-        loss = "nan" if line["val_loss"] is None else f"{line['val_loss']:.4f}"
+        loss = "nan" if line["val_loss"] is None else f"{line['val_loss']:.3f}"
+        epoch = f"{line['epoch']:>{len(str(self.epochs))}}/{self.epochs}"
         self._say(
-            f"epoch {line['epoch']:>3}/{self.epochs}  train loss {line['train_loss']:.4f} accuracy "
-            f"{line['train_accuracy']:.2%}  val loss {loss} accuracy {line['val_accuracy']:.2%}  "
-            f"{line['seconds']:.0f} s"
+            f"epoch {epoch}  train loss {line['train_loss']:.3f} accuracy {line['train_accuracy']:.2%}  "
+            f"val loss {loss} accuracy {line['val_accuracy']:.2%}  {duration(line['seconds'])}"
         )
 
-    def _open(self, label: str, total: int, *texts: str) -> None:
+    def _open(self, label: str, total: int, *columns: ProgressColumn) -> None:
         self._close()
-        columns = [TextColumn(text) for text in texts]
+        name = TextColumn("{task.description}", markup=False)
+        left = TextColumn("left", markup=False)
+        # Gone when it is done: what stays on the screen are the lines.
         self.bar = Progress(
-            columns[0], BarColumn(24), MofNCompleteColumn(), *columns[1:], TimeRemainingColumn(), console=self.console
+            name, BarColumn(24), *columns, TimeRemainingColumn(), left, console=self.console, transient=True
         )
         self.label = label
         self.task = self.bar.add_task(label, total=total, rate="", figures="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,71 +13,105 @@ import typer
 from cutaway.cli.app import app
 from cutaway.errors import InputError
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the runs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else anywhere.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")]
+Runs = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="The folder that holds the runs.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
+Stem = Annotated[str | None, typer.Option(metavar="NAME", help="ResNet's first layers: small, half or imagenet.")]
 
 
 @app.command()
 def demo(
     runs: Runs = Path("runs"),
-    data: Annotated[str | None, typer.Option(help="Another data set than Fashion-MNIST.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Another data set, or a folder of images.  [default: fashion-mnist]"),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Passes over the data; by default a minute's worth.")
+    ] = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Train on Fashion-MNIST for about a minute, then open the picture page."""
+    """Train for about a minute, then open the pictures.
+
+    The network is a ResNet-18, the data Fashion-MNIST: found on this machine, or downloaded. Where it cannot be had,
+    the built-in shapes take its place.
+    """
     from cutaway.cli.terminal import TerminalWatcher
     from cutaway.demo import run_demo
 
     with TerminalWatcher() as watch:
         page, result = run_demo(runs, data=data, epochs=epochs, watch=watch)
     _print_evaluation(result)
-    print(f"\nThe pictures are in {page}")
+    print(f"\npictures: {page}")
     if show and sys.stdout.isatty():
         typer.launch(page.resolve().as_uri())
 
 
 @app.command()
 def train(
-    data: Annotated[str, typer.Argument(help="fashion-mnist, mnist, cifar10, cifar100, shapes, or a folder.")],
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="fashion-mnist, mnist, cifar10, cifar100, shapes, or a folder of images."),
+    ],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="vgg16, resnet18, torchvision:NAME, FILE.py:FACTORY ...")
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="vgg16, resnet18, torchvision:NAME, timm:NAME, FILE.py:FACTORY or RUN.",
+        ),
     ] = "resnet18",
-    recipe: Annotated[Path | None, typer.Option(help="A TOML file with recipe keys.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="One recipe key: --set optimizer=adam")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", "--lr", help="The schedule's highest rate.")
+    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="A TOML file with recipe keys.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One recipe key, such as clip=1; may be repeated."),
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd, adam, adamw, adagrad, rmsprop, nadam or muon.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Order, augmentation and first weights follow from it.")] = None,
-    weights: Annotated[str | None, typer.Option(help="FILE or default: begin from trained weights.")] = None,
-    freeze: Annotated[bool, typer.Option(help="Train only the classifier.")] = False,
-    stem: Annotated[str | None, typer.Option(help="ResNet's first layers: small, half or imagenet.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
-    channels: Annotated[int | None, typer.Option(help="1 (grey) or 3 (colour).")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where the data set's files are.")] = None,
-    max_bad: Annotated[float | None, typer.Option(help="Share of unreadable images that is still accepted.")] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Passes over the training split.")] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Images a step.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", "--lr", metavar="X", help="The schedule's highest rate.")
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="sgd, adam, adamw, adagrad, rmsprop, nadam or muon.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Order, augmentation and first weights follow from it.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(metavar="FILE|default", help="Begin with trained weights.")] = None,
+    freeze: Annotated[bool, typer.Option("--freeze", help="Train only the class layer.")] = False,
+    stem: Stem = None,
+    size: Annotated[int | None, typer.Option(metavar="N", help="Side of the images in pixels.")] = None,
+    channels: Annotated[int | None, typer.Option(metavar="N", help="1 (grey) or 3 (colour).")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Look here first for a built-in data set.")
+    ] = None,
+    max_bad: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Share of unreadable images that is still accepted.  [default: 0.05]"),
+    ] = None,
     device: Device = "auto",
     runs: Runs = Path("runs"),
-    name: Annotated[str | None, typer.Option("--run", help="The run's name.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--run", metavar="NAME", help="The run's name; by default DATA-MODEL-1, -2, ...")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a network and leave a run folder."""
     from cutaway.training import train as start
 
-    chosen = _recipe(recipe, settings or [])
     flags = {
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "optimizer": optimizer,
         "seed": seed,
+        "stem": stem,
     }
-    chosen |= {key: value for key, value in flags.items() if value is not None}
+    chosen = _recipe(recipe, settings or [], {key: value for key, value in flags.items() if value is not None})
     found = {"size": size, "channels": channels, "data_dir": data_dir, "max_bad": max_bad}
-    made = {"weights": weights, "stem": stem, "freeze": freeze or None}
+    made = {"weights": weights, "freeze": freeze or None}
     _guarded(
         lambda watch: start(
             data,
@@ -94,21 +129,28 @@ def train(
 
 
 @app.command()
-def resume(run: Annotated[Path, typer.Argument(help="The run folder.")], as_json: Json = False) -> None:
+def resume(run: RunPath, as_json: Json = False) -> None:
     """Continue a run exactly where it was interrupted."""
+    from cutaway.runs import open_run
     from cutaway.training import resume as go_on
 
+    if open_run(run).info["status"] == "finished":
+        print(f"{run} is finished; there is nothing left to train", file=sys.stderr)
     _guarded(lambda watch: go_on(run, watch=watch), as_json)
 
 
 @app.command()
 def evaluate(
-    run: Annotated[str, typer.Argument(help="RUN (its best epoch), RUN@7 or RUN@last.")],
-    split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
+    run: Annotated[str, typer.Argument(metavar="RUN", help="RUN (its best epoch), RUN@7 or RUN@last.")],
+    split: Annotated[str, typer.Option(metavar="NAME", help="test, val or train.")] = "test",
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Measure a run on the test split: accuracy, per class, confusion, calibration."""
+    """Measure a run on the test split.
+
+    Prints accuracy with its interval, top-5, loss, calibration, and precision and recall of every class; the run's
+    page gets the confusion matrix too.
+    """
     from cutaway.cli.terminal import TerminalWatcher
     from cutaway.report import write_page
     from cutaway.runs import resolve
@@ -125,10 +167,14 @@ def evaluate(
 
 @app.command()
 def runs(
-    folder: Annotated[Path, typer.Argument(help="The folder that holds the runs.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that holds the runs.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """List the runs: status, data, model, epochs, best accuracy with its split."""
+    """List the runs and how good they are.
+
+    The accuracy is that of the best epoch on the validation split, with the number of images in it.
+    """
+    from cutaway.cli.table import table, terminal_width
     from cutaway.runs import list_runs
     from cutaway.views.run import run_row
 
@@ -138,20 +184,40 @@ def runs(
         return
     if not rows:
         raise InputError(f"there are no runs in {folder}; `cutaway train shapes --model resnet18` makes one")
-    _print_table(rows)
+    print(table([_run_line(row) for row in rows], terminal_width(), shrink=("run", "model")))
+
+
+def _run_line(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the list for people: the file's name of a network, and the size beside the accuracy."""
+    images = str(row["measured on"] or "").partition("(")[2].partition(" ")[0]
+    accuracy = f"{row['accuracy']} of {images}" if row["accuracy"] else None
+    model = Path(row["model"]).name
+    return {
+        "run": row["run"],
+        "status": row["status"],
+        "model": model,
+        "epochs": row["epochs"],
+        "best": row["best"],
+    } | {"val accuracy": accuracy}
 
 
 @app.command()
 def summary(
     model: Annotated[
-        str, typer.Argument(help="A built-in name, torchvision:NAME, timm:NAME, FILE.py:FACTORY or a run.")
+        str,
+        typer.Argument(metavar="MODEL", help="A built-in name, torchvision:NAME, timm:NAME, FILE.py:FACTORY or RUN."),
     ],
-    shape: Annotated[str | None, typer.Option("--input", help="The input's shape, such as 3x32x32.")] = None,
-    classes: Annotated[int | None, typer.Option(help="Number of classes.")] = None,
-    stem: Annotated[str | None, typer.Option(help="ResNet's first layers: small, half or imagenet.")] = None,
+    shape: Annotated[
+        str | None, typer.Option("--input", metavar="CxHxW", help="The input's shape, such as 3x32x32.")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(metavar="N", min=2, help="Number of classes.")] = None,
+    stem: Stem = None,
     as_json: Json = False,
 ) -> None:
-    """Show a network's layers: shapes, parameters, multiply-adds, memory, receptive field."""
+    """Show a network's layers and what they cost.
+
+    A line a layer: shapes, kernel, receptive field, parameters, multiply-adds and memory; below them the totals.
+    """
     from cutaway.lenses.architecture import summarize
     from cutaway.models import load_model
     from cutaway.runs import is_run
@@ -182,7 +248,7 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
-def _recipe(path: Path | None, settings: list[str]) -> dict[str, Any]:
+def _recipe(path: Path | None, settings: list[str], flags: dict[str, Any]) -> dict[str, Any]:
     from cutaway.training import make_recipe, read_recipe
 
     chosen = read_recipe(path) if path else {}
@@ -191,6 +257,7 @@ def _recipe(path: Path | None, settings: list[str]) -> dict[str, Any]:
         if not equals:
             raise InputError(f"--set '{setting}': expected key=value, such as --set optimizer=adam")
         chosen[key.strip()] = _value(text.strip())
+    chosen |= flags
     make_recipe(chosen, place="the command line")
     return chosen
 
@@ -214,53 +281,42 @@ def _guarded(work: Any, as_json: bool) -> None:
         try:
             run = work(watch)
         except Interrupted as stopped:
-            print(f"interrupted, nothing is lost; go on with: cutaway resume {stopped}", file=sys.stderr)
+            print(f"interrupted, nothing is lost; next: cutaway resume {shlex.quote(str(stopped))}", file=sys.stderr)
             raise typer.Exit(130) from stopped
         except Diverged as error:
             print(f"cutaway: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
     page = write_page(run.folder)
+    last = run.metrics("epoch")[-1]
     if as_json:
-        print(json.dumps({"run": str(run.folder.path), "best_epoch": run.best_epoch, **run.metrics("epoch")[-1]}))
+        print(json.dumps({"run": str(run.folder.path), "best_epoch": run.best_epoch, **last}))
         return
-    best = next(line for line in run.metrics("epoch") if line["epoch"] == run.best_epoch)
+    best = next((line for line in run.metrics("epoch") if line["epoch"] == run.best_epoch), last)
     size = run.info["data"]["splits"]["val"]["size"]
-    print(f"best epoch {run.best_epoch}: {best['val_accuracy']:.2%} on the validation split ({size:,} images)")
-    print(f"pictures: {page}\nnext:     cutaway evaluate {run.folder.path}")
+    print(f"best epoch {best['epoch']}: {best['val_accuracy']:.2%} on the validation split ({size:,} images)")
+    print(f"pictures: {page}\nnext: cutaway evaluate {shlex.quote(str(run.folder.path))}")
 
 
 def _print_evaluation(result: dict[str, Any]) -> None:
+    from cutaway.cli.table import table, terminal_width
+
     low, high = result["accuracy_interval"]
     where = f"on the {result['split']} split ({result['size']:,} images)"
-    head = f"{result['accuracy']:.2%} {where}, 95 % interval {low:.2%} to {high:.2%}"
     top5 = f"top-5 {result['top5']:.2%}, " if result["top5"] is not None else ""
-    print(f"{result['run']}, epoch {result['epoch']}: {head}")
-    print(f"{top5}loss {result['loss']:.4f}, calibration error {result['calibration_error']:.3f}\n")
-    _print_table(
-        [
-            {
-                "class": row["class"],
-                "images": row["images"],
-                "precision": _share(row["precision"]),
-                "recall": _share(row["recall"]),
-            }
-            for row in result["classes"]
-        ]
-    )
+    print(f"{result['run']}, epoch {result['epoch']}: {result['accuracy']:.2%} {where}")
+    print(f"95% interval {low:.2%} to {high:.2%}, {top5}loss {result['loss']:.4f}, ", end="")
+    print(f"calibration error {result['calibration_error']:.3f}\n")
+    rows = [
+        {
+            "class": row["class"],
+            "images": row["images"],
+            "precision": _share(row["precision"]),
+            "recall": _share(row["recall"]),
+        }
+        for row in result["classes"]
+    ]
+    print(table(rows, terminal_width(), shrink=("class",)))
 
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for key in rows[0]:
-        number = all(isinstance(row[key], (int, float)) or str(row[key]).endswith("%") for row in rows)
-        table.add_column(key, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)

@@ -22,6 +22,7 @@ OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop", "nadam", "muon")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle", "triangular")
 INITIALISATIONS = ("default", "xavier", "kaiming", "orthogonal")
 PRECISIONS = ("auto", "fp32", "bf16")
+STEMS = ("auto", "small", "half", "imagenet")
 FLIPS = ("none", "random", "alternating")
 
 _CHOICES = {
@@ -30,6 +31,7 @@ _CHOICES = {
     "initialisation": INITIALISATIONS,
     "precision": PRECISIONS,
     "flip": FLIPS,
+    "stem": STEMS,
 }
 _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
@@ -72,6 +74,7 @@ class Recipe:
         batch_size: images a step.
         label_smoothing: share of the target spread over all classes (Szegedy et al., 2016).
         dropout: probability where the network has dropout; -1 keeps the network's own.
+        stem: a ResNet's first layers: "small", "half" or "imagenet"; "auto" goes by the image size.
         ema: decay a step of the averaged weights that are then validated and saved; 0 for none.
         clip: the largest norm of the whole gradient; 0 for none.
         patience: epochs without a better validation accuracy before stopping; 0 for never.
@@ -95,6 +98,7 @@ class Recipe:
     batch_size: int = 128
     label_smoothing: float = 0.0
     dropout: float = -1.0
+    stem: str = "auto"
     ema: float = 0.0
     clip: float = 0.0
     patience: int = 0

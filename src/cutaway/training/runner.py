@@ -39,7 +39,7 @@ def train(
         name: the run's name; by default data-model-1, -2, ...
         device: "auto", "cpu", "cuda", "mps".
         data_options: passed on to `load_data`.
-        model_options: passed on to `load_model`: weights, freeze, stem.
+        model_options: passed on to `load_model`: weights, freeze.
         watch: hears of progress; silent by default.
 
     Raises:

@@ -189,8 +189,12 @@ def _session(folder: RunFolder, data: Dataset, model: Model, recipe: Recipe, pla
 def _new_model(data: Dataset, model: Model | str, recipe: Recipe, options: Mapping[str, Any]) -> Model:
     if isinstance(model, Model):
         return model
-    dropout = None if recipe.dropout < 0 else recipe.dropout
-    made = load_model(model, classes=data.classes, shape=data.shape, dropout=dropout, seed=recipe.seed, **options)
+    chosen = dict(options)
+    if recipe.dropout >= 0:
+        chosen["dropout"] = recipe.dropout
+    if recipe.stem != "auto":
+        chosen["stem"] = recipe.stem
+    made = load_model(model, classes=data.classes, shape=data.shape, seed=recipe.seed, **chosen)
     if made.preprocessing is None:
         made.preprocessing = pixel_statistics(data.splits["train"])
     if recipe.initialisation != "default" and not made.pretrained:

@@ -8,6 +8,7 @@ leaves nothing behind in it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,46 @@ from torch.overrides import TorchFunctionMode
 LARGEST_MAP = 16
 
 
+@dataclass(frozen=True)
+class _Axis:
+    """One dimension of a convolution: map size, outputs, stride, padding, and the taps that ever meet a real pixel.
+
+    Of a 3-tap kernel with padding 1 over a single pixel only the middle tap counts: `first` is 1, `end` is 2.
+    """
+
+    size: int
+    outputs: int
+    stride: int
+    padding: int
+    first: int
+    end: int
+
+    @classmethod
+    def of(cls, size: int, kernel: int, stride: int, padding: int) -> _Axis:
+        outputs = (size + 2 * padding - kernel) // stride + 1
+        used = [k for k in range(kernel) if any(0 <= o * stride + k - padding < size for o in range(outputs))]
+        return cls(size, outputs, stride, padding, min(used), max(used) + 1)
+
+    @property
+    def taps(self) -> int:
+        return self.end - self.first
+
+    @property
+    def pads(self) -> tuple[int, int]:
+        """Zeros before and after the map; a negative number leaves pixels out that no window reaches."""
+        before = self.padding - self.first
+        return before, (self.outputs - 1) * self.stride + self.taps - self.size - before
+
+    @property
+    def backward_pads(self) -> tuple[int, int]:
+        """Zeros around the outputs' gradient, over which the reversed kernel gives the map's gradient at stride 1."""
+        before = self.taps - 1 - self.pads[0]
+        return before, self.size + self.taps - 1 - self.outputs - before
+
+
+_Axes = tuple[_Axis, _Axis]
+
+
 class _MatrixConvolution(torch.autograd.Function):
     """conv2d of `x` (N, C, H, W) with `weight` (O, C, kh, kw), as the matrix (N * rows * columns, O).
 
@@ -26,95 +67,81 @@ class _MatrixConvolution(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]
-    ) -> Tensor:
-        taps = _useful_taps(x, weight, stride, padding)
-        patches = _patches(x, weight.shape, stride, padding, taps)
-        matrix = _as_matrix(weight, taps)
-        ctx.save_for_backward(x, weight)
-        ctx.geometry = (stride, padding, taps, bias is not None)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, axes: _Axes) -> Tensor:
+        rows, columns = axes
+        patches = _patches(x.permute(0, 2, 3, 1), (rows.pads, columns.pads), axes, (rows.stride, columns.stride))
+        matrix = _used(weight, axes).permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
+        ctx.save_for_backward(patches, weight)
+        ctx.axes, ctx.images, ctx.has_bias = axes, x.shape[0], bias is not None
         return patches @ matrix.T if bias is None else torch.addmm(bias, patches, matrix.T)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        stride, padding, taps, has_bias = ctx.geometry
-        flat = gradients[0]
+        patches, weight = ctx.saved_tensors
+        gradient = gradients[0]
         dx = dw = db = None
         if ctx.needs_input_grad[1]:
-            patches = _patches(x, weight.shape, stride, padding, taps)
-            dw = _from_matrix(flat.T @ patches, weight, taps)
+            dw = _weight_gradient(gradient.T @ patches, weight, ctx.axes)
         if ctx.needs_input_grad[0]:
-            size = _output_size(x, weight.shape, stride, padding)
-            spread = (flat @ _as_matrix(weight, taps)).view(x.shape[0], *size, *_tap_counts(taps), x.shape[1])
-            dx = _gather_back(spread, x, stride, padding, taps)
-        if has_bias and ctx.needs_input_grad[2]:
-            db = flat.sum(0)
-        return dx, dw, db, None, None
+            rows, columns = ctx.axes
+            maps = gradient.view(ctx.images, rows.outputs, columns.outputs, weight.shape[0])
+            simple = rows.stride == columns.stride == 1 and min(*rows.backward_pads, *columns.backward_pads) >= 0
+            dx = (_reversed_convolution if simple else _gather_back)(maps, weight, ctx.axes).permute(0, 3, 1, 2)
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            db = gradient.sum(0)
+        return dx, dw, db, None
 
 
-_Taps = tuple[int, int, int, int]
+def _used(weight: Tensor, axes: _Axes) -> Tensor:
+    rows, columns = axes
+    return weight[:, :, rows.first : rows.end, columns.first : columns.end]
 
 
-def _tap_counts(taps: _Taps) -> tuple[int, int]:
-    return taps[1] - taps[0], taps[3] - taps[2]
-
-
-def _useful_taps(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> _Taps:
-    """The rows and columns of the kernel that ever meet a real pixel: of 3x3 over a 1x1 map only the middle."""
-    found: list[int] = []
-    for axis in (0, 1):
-        size, kernel, step, pad = x.shape[2 + axis], weight.shape[2 + axis], stride[axis], padding[axis]
-        outputs = (size + 2 * pad - kernel) // step + 1
-        used = [k for k in range(kernel) if any(0 <= o * step + k - pad < size for o in range(outputs))]
-        found += [min(used), max(used) + 1]
-    return found[0], found[1], found[2], found[3]
-
-
-def _output_size(x: Tensor, kernel: torch.Size, stride: tuple[int, int], padding: tuple[int, int]) -> tuple[int, int]:
-    height, width = ((x.shape[2 + i] + 2 * padding[i] - kernel[2 + i]) // stride[i] + 1 for i in (0, 1))
-    return height, width
-
-
-def _patches(x: Tensor, kernel: torch.Size, stride: tuple[int, int], padding: tuple[int, int], taps: _Taps) -> Tensor:
-    """The matrix (N * rows * columns, taps * C) of what the kernel meets at every output position."""
-    size = _output_size(x, kernel, stride, padding)
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0])).contiguous()
+def _patches(
+    maps: Tensor, pads: tuple[tuple[int, int], tuple[int, int]], axes: _Axes, strides: tuple[int, int]
+) -> Tensor:
+    """The matrix (N * positions, taps * C) of what the kernel meets in `maps` (N, H, W, C) at every position."""
+    padded = F.pad(maps, (0, 0, *pads[1], *pads[0])).contiguous()
     image, row, column, one = padded.stride()
+    taps = (axes[0].taps, axes[1].taps)
+    down, across = ((padded.shape[1 + i] - taps[i]) // strides[i] + 1 for i in (0, 1))
     view = padded.as_strided(
-        (x.shape[0], *size, *_tap_counts(taps), x.shape[1]),
-        (image, row * stride[0], column * stride[1], row, column, one),
-        padded.storage_offset() + taps[0] * row + taps[2] * column,
+        (maps.shape[0], down, across, *taps, maps.shape[3]),
+        (image, row * strides[0], column * strides[1], row, column, one),
     )
-    return view.reshape(x.shape[0] * size[0] * size[1], -1)
+    return view.reshape(maps.shape[0] * down * across, -1)
 
 
-def _as_matrix(weight: Tensor, taps: _Taps) -> Tensor:
-    return weight[:, :, taps[0] : taps[1], taps[2] : taps[3]].permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
-
-
-def _from_matrix(matrix: Tensor, weight: Tensor, taps: _Taps) -> Tensor:
-    inner = matrix.view(weight.shape[0], *_tap_counts(taps), weight.shape[1]).permute(0, 3, 1, 2)
+def _weight_gradient(matrix: Tensor, weight: Tensor, axes: _Axes) -> Tensor:
+    inner = matrix.view(weight.shape[0], axes[0].taps, axes[1].taps, weight.shape[1]).permute(0, 3, 1, 2)
     if inner.shape == weight.shape:
         return inner
     whole = torch.zeros_like(weight)
-    whole[:, :, taps[0] : taps[1], taps[2] : taps[3]] = inner
+    _used(whole, axes).copy_(inner)
     return whole
 
 
-def _gather_back(spread: Tensor, x: Tensor, stride: tuple[int, int], padding: tuple[int, int], taps: _Taps) -> Tensor:
-    """Add every patch's gradient (N, rows, columns, kh, kw, C) to the pixels it was gathered from."""
-    images, rows, columns = spread.shape[:3]
-    height, width = x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1]
-    total = spread.new_zeros((images, height, width, x.shape[1]))
-    for i in range(taps[0], taps[1]):
-        for j in range(taps[2], taps[3]):
-            rows_met = slice(i, i + stride[0] * (rows - 1) + 1, stride[0])
-            columns_met = slice(j, j + stride[1] * (columns - 1) + 1, stride[1])
-            total[:, rows_met, columns_met] += spread[:, :, :, i - taps[0], j - taps[2]]
-    inner = total[:, padding[0] : height - padding[0], padding[1] : width - padding[1]]
-    return inner.permute(0, 3, 1, 2)
+def _reversed_convolution(gradient: Tensor, weight: Tensor, axes: _Axes) -> Tensor:
+    """The input's gradient (N, H, W, C) at stride 1: the gradient (N, rows, columns, O) met by the reversed kernel."""
+    rows, columns = axes
+    taps = [(i, j) for i in reversed(range(rows.first, rows.end)) for j in reversed(range(columns.first, columns.end))]
+    matrix = torch.stack([weight[:, :, i, j] for i, j in taps]).view(-1, weight.shape[1])
+    patches = _patches(gradient, (rows.backward_pads, columns.backward_pads), axes, (1, 1))
+    return (patches @ matrix).view(gradient.shape[0], rows.size, columns.size, -1)
+
+
+def _gather_back(gradient: Tensor, weight: Tensor, axes: _Axes) -> Tensor:
+    """The input's gradient (N, H, W, C) at any stride: every patch's gradient added to the pixels it came from."""
+    rows, columns = axes
+    (top, bottom), (left, right) = rows.pads, columns.pads
+    height, width = rows.size + max(0, top) + max(0, bottom), columns.size + max(0, left) + max(0, right)
+    total = gradient.new_zeros((gradient.shape[0], height, width, weight.shape[1]))
+    for i in range(rows.taps):
+        for j in range(columns.taps):
+            down = slice(i, i + rows.stride * (rows.outputs - 1) + 1, rows.stride)
+            across = slice(j, j + columns.stride * (columns.outputs - 1) + 1, columns.stride)
+            total[:, down, across] += gradient @ weight[:, :, rows.first + i, columns.first + j]
+    return total[:, top : top + rows.size, left : left + columns.size]
 
 
 def _pair(value: Any) -> tuple[int, int] | None:
@@ -131,10 +158,10 @@ def matrix_conv2d(
         dtype = torch.get_autocast_dtype("cpu")
         x, weight = x.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
+    axes = tuple(_Axis.of(x.shape[2 + i], weight.shape[2 + i], stride[i], padding[i]) for i in (0, 1))
     with torch.autocast("cpu", enabled=False):
-        flat: Tensor = _MatrixConvolution.apply(x, weight, bias, stride, padding)
-    size = _output_size(x, weight.shape, stride, padding)
-    return flat.view(x.shape[0], *size, weight.shape[0]).permute(0, 3, 1, 2)
+        flat: Tensor = _MatrixConvolution.apply(x, weight, bias, axes)
+    return flat.view(x.shape[0], axes[0].outputs, axes[1].outputs, weight.shape[0]).permute(0, 3, 1, 2)
 
 
 class small_maps(TorchFunctionMode):  # noqa: N801  # used as a context manager, like torch.no_grad
@@ -161,7 +188,7 @@ class small_maps(TorchFunctionMode):  # noqa: N801  # used as a context manager,
         if input.ndim != 4 or input.device.type != "cpu" or groups != 1 or _pair(dilation) != (1, 1) or not pads:
             return None
         assert steps is not None
-        size = _output_size(input, weight.shape, steps, pads)
-        if min(size) < 1 or size[0] * size[1] > LARGEST_MAP or weight.shape[1] < 16:
+        rows, columns = ((input.shape[2 + i] + 2 * pads[i] - weight.shape[2 + i]) // steps[i] + 1 for i in (0, 1))
+        if min(rows, columns) < 1 or rows * columns > LARGEST_MAP or weight.shape[1] < 16:
             return None
         return matrix_conv2d(input, weight, bias, steps, pads)
