@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
@@ -13,7 +14,6 @@ from cutaway.errors import InputError
 
 app = typer.Typer(
     name="cutaway",
-    help="Train an image classifier and see inside it.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -26,13 +26,21 @@ _USAGE: type[BaseException] = next(kind for kind in typer.BadParameter.__mro__ i
 _VERBS = ("training", "looking")
 
 
-@app.callback()
-def _version(version: bool = typer.Option(False, "--version", is_eager=True, help="Print the version.")) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from cutaway import __version__
 
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train an image classifier and see inside it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

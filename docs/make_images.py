@@ -1,0 +1,77 @@
+"""The pictures of the README, from a run: `python docs/make_images.py RUN FOLDER [IMAGE]`.
+
+IMAGE is an image file or, by default, `test:0`. The page is photographed with Chromium, which must be installed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from cutaway.cli.subject import open_subject
+from cutaway.lenses import feature_maps
+from cutaway.lenses.weights import conv_names
+from cutaway.pictures import network_figure
+from cutaway.report import write_page
+from cutaway.runs import open_run
+
+CHANNELS, LAYERS = 10, 13
+PAGE_SIZE = (1200, 1500)
+MOST_BYTES = 150_000
+
+
+def make_maps(run: str, image: str, target: Path) -> None:
+    """What ten channels of each convolution answer to one image; at most 13 layers, evenly chosen."""
+    subject = open_subject(run)
+    seen, names = subject.image(image), conv_names(subject.model.network)
+    step = max(1, -(-len(names) // LAYERS))
+    chosen = names[::step]
+    maps = feature_maps(subject.model.network, seen.input, chosen)
+    rows = [(name, maps[name][0].float().cpu().numpy()) for name in chosen]
+    network_figure(rows, count=CHANNELS, seed=0, title=f"{open_run(run).name}, {seen.name}").save(target)
+
+
+def make_page(run: str, target: Path) -> None:
+    """The upper part of the run's page, as a browser shows it."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        raise SystemExit("the page is photographed with Chromium, which is not installed")
+    page = write_page(run).resolve().as_uri()
+    # Chromium refuses to work for root inside its sandbox.
+    rights = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "page.png"
+        size = f"--window-size={PAGE_SIZE[0]},{PAGE_SIZE[1]}"
+        options = ["--headless", "--hide-scrollbars", "--disable-gpu", size, f"--screenshot={place}"]
+        subprocess.run([browser, *options, *rights, page], check=True, capture_output=True, timeout=120)
+        shutil.move(place, target)
+
+
+def make_small(path: Path) -> None:
+    """Save `path` again with as many colours as fit into 150 kB."""
+    image = Image.open(path).convert("RGB")
+    for colours in (256, 128, 64, 32):
+        image.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size <= MOST_BYTES:
+            return
+    raise SystemExit(f"{path} has {path.stat().st_size:,} bytes, more than {MOST_BYTES:,}")
+
+
+def main(run: str, folder: str, image: str = "test:0") -> None:
+    """Make all pictures in `folder`."""
+    place = Path(folder)
+    make_maps(run, image, place / "maps.png")
+    make_page(run, place / "page.png")
+    for path in (place / "maps.png", place / "page.png"):
+        make_small(path)
+        print(path, f"{path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
