@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from cutaway.cli.subject import open_subject
@@ -27,13 +28,14 @@ MOST_BYTES = 150_000
 
 
 def make_maps(run: str, image: str, target: Path) -> None:
-    """What ten channels of each convolution answer to one image; at most 13 layers, evenly chosen."""
+    """What ten channels of a convolution answer to one image; at most 13 of the main path, evenly chosen."""
     subject = open_subject(run)
-    seen, names = subject.image(image), conv_names(subject.model.network)
-    step = max(1, -(-len(names) // LAYERS))
-    chosen = names[::step]
+    names = [name for name in conv_names(subject.model.network) if "downsample" not in name]
+    chosen = [names[place] for place in sorted({round(x) for x in np.linspace(0, len(names) - 1, LAYERS)})]
+    seen = subject.image(image)
     maps = feature_maps(subject.model.network, seen.input, chosen)
-    rows = [(name, maps[name][0].float().cpu().numpy()) for name in chosen]
+    # Under a narrow column there is no room for the word that all names begin with.
+    rows = [(name.removeprefix("layer"), maps[name][0].float().cpu().numpy()) for name in chosen]
     network_figure(rows, count=CHANNELS, seed=0, title=f"{open_run(run).name}, {seen.name}").save(target)
 
 

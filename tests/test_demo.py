@@ -159,3 +159,20 @@ def test_the_verb(
     assert not done.value.code
     assert "% on the test split (20 images)" in told.out
     assert told.out.splitlines()[-1].startswith("pictures: here/shapes-tiny-1/index.html")
+
+
+def test_the_verb_stops_well(
+    few_shapes: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cutaway.cli import main
+    from cutaway.training import Interrupted
+
+    def stopped(*_: Any, **__: Any) -> None:
+        raise Interrupted(Path("runs/fashion-mnist-resnet18-1"))
+
+    monkeypatch.setattr(demo, "load_data", source(few_shapes, fashion=lambda: few_shapes))
+    monkeypatch.setattr(demo, "train", stopped)
+    with pytest.raises(SystemExit) as done:
+        main(["demo"])
+    assert done.value.code == 130
+    assert capsys.readouterr().err.endswith("next: cutaway resume runs/fashion-mnist-resnet18-1\n")

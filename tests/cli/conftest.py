@@ -35,6 +35,10 @@ def wide(num_classes=10, in_channels=3):
     return make(num_classes, in_channels, 20)
 
 
+def flat(num_classes=10, in_channels=3):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * in_channels, num_classes))
+
+
 def pools(num_classes=10, in_channels=3):
     return nn.Sequential(nn.MaxPool2d(8), nn.MaxPool2d(8), make(num_classes, in_channels))
 """

@@ -176,6 +176,16 @@ def test_a_checkpoint_of_another_architecture_names_the_tensors(cutaway: Cutaway
         assert "20" in line
 
 
+def test_a_network_without_convolutions(cutaway: Cutaway, stage: Path) -> None:
+    words = ("-m", f"{stage}/tiny.py:flat", "--epochs", 1, "--set", "precision=fp32")
+    assert cutaway("train", stage / "colours", *words).code == 0
+    run = "runs/colours-tiny-1"
+    for command in (("maps", run, "test:0"), ("kernels", run), ("gradients", run, "test:0")):
+        assert "has no convolution; name a layer with --layer" in refuse(cutaway, *command)
+    told = cutaway("gradients", run, "test:0", "-l", "2", "--out", "here")
+    assert told.out == "here/arrays.safetensors\nbeside it: about.json\n"
+
+
 def test_weights_of_another_architecture(cutaway: Cutaway, stage: Path, run: Path) -> None:
     weights = run / "checkpoints" / "epoch-0001.safetensors"
     line = refuse(cutaway, "train", stage / "colours", "-m", f"{stage}/tiny.py:wide", "--weights", weights)

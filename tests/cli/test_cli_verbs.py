@@ -93,6 +93,7 @@ def test_resuming_a_finished_run_says_so(cutaway: Cutaway, run: Path) -> None:
     assert told.code == 0
     assert told.err == "again is finished; there is nothing left to train\n"
     assert "best epoch" in told.out
+    assert cutaway("resume", copy, "--json").err == ""
 
 
 def test_an_interrupted_run_tells_the_command_that_continues_it(
@@ -153,7 +154,7 @@ def test_evaluate_prints_the_split_and_its_size_beside_the_figures(cutaway: Cuta
 def test_runs(cutaway: Cutaway, stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = cutaway("runs", stage / "runs")
     head, row = told.out.splitlines()
-    assert head.split() == ["run", "status", "model", "epochs", "best", "val", "accuracy"]
+    assert head.split() == ["run", "status", "model", "epochs", "val", "accuracy"]
     assert row.split()[:4] == ["one", "finished", "tiny.py:make", "2/2"]
     assert row.endswith("of 12")
     (line,) = json.loads(cutaway("runs", stage / "runs", "--json").out)
@@ -205,6 +206,7 @@ def test_maps_are_what_the_lens_gives(cutaway: Cutaway, run: Path, stage: Path) 
 def test_maps_of_chosen_layers_and_channels(cutaway: Cutaway, run: Path) -> None:
     told = cutaway("maps", f"{run}@last", "val:2", "-l", "3", "--layer", "4", "--channels", 5, "--out", "here")
     assert told.out.splitlines()[0] == "here/network.png"
+    assert told.out.splitlines()[1] == "beside it: maps-3.png, maps-4.png, arrays.safetensors, about.json"
     assert {path.name for path in Path("here").glob("*.png")} == {"network.png", "maps-3.png", "maps-4.png"}
     data = load_data(run.parents[1] / "colours")
     model = load_model(f"{run}@last")

@@ -341,3 +341,10 @@ def test_pixel_statistics_against_numpy(image_folder: Path) -> None:
     found = pixel_statistics(split)
     assert found.mean == pytest.approx(pixels.mean(axis=(0, 2, 3)), abs=1e-5)
     assert found.std == pytest.approx(pixels.std(axis=(0, 2, 3)), abs=1e-5)
+
+
+def test_a_stop_is_heard_where_an_epoch_is_one_step(image_folder: Path, tiny_spec: str, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        start(image_folder, tiny_spec, tmp_path, StopAfter(2), batch_size=4096, epochs=5)
+    assert len(open_run(tmp_path / "run").metrics("epoch")) == 2
+    assert len(resume(tmp_path / "run").metrics("epoch")) == 5

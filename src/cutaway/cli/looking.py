@@ -46,7 +46,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 @app.command()
 def predict(
     model: ModelName,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files, or test:412.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files, or test:412.")],
     weights: Weights = None,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many classes are listed.")] = 10,
     as_json: Json = False,
@@ -86,14 +86,13 @@ def maps(
     """
     from cutaway.cli.subject import open_subject
     from cutaway.lenses.activations import feature_maps
-    from cutaway.lenses.weights import conv_names
     from cutaway.pictures import channel_grid, network_figure
 
     subject = open_subject(model, weights)
+    wanted = set() if layer else set(subject.convolutions)
     seen = subject.image(image)
     found = feature_maps(subject.model.network, seen.input, layer or None)
-    if not layer:
-        wanted = set(conv_names(subject.model.network))
+    if wanted:
         found = {name: value for name, value in found.items() if name.partition("#")[0] in wanted}
     arrays = {name: value[0].float().cpu() for name, value in found.items()}
     pictures = {
@@ -120,13 +119,12 @@ def kernels(
     One picture a layer, and the values themselves in arrays.safetensors.
     """
     from cutaway.cli.subject import open_subject
-    from cutaway.lenses.weights import conv_names
     from cutaway.lenses.weights import kernels as read_kernels
     from cutaway.pictures import kernel_grid
 
     subject = open_subject(model, weights)
     network = subject.model.network
-    arrays = {name: read_kernels(network, name).float().cpu().contiguous() for name in layer or conv_names(network)}
+    arrays = {name: read_kernels(network, name).float().cpu().contiguous() for name in layer or subject.convolutions}
     pictures = {f"kernels-{name}": kernel_grid(value.numpy(), layer=name, seed=seed) for name, value in arrays.items()}
     _finish(out or Path("pictures") / f"kernels-{subject.name}", subject, pictures, arrays, {"seed": seed}, as_json)
 
@@ -153,7 +151,6 @@ def gradients(
     import torch
 
     from cutaway.cli.subject import open_subject
-    from cutaway.lenses.weights import conv_names
     from cutaway.lenses.weights import gradients as weight_gradients
     from cutaway.pictures import kernel_grid
 
@@ -161,7 +158,7 @@ def gradients(
     seen = subject.image(image)
     best = subject.ranking(seen.input)[0]["class"]
     chosen = subject.target(target if target is not None else best)
-    names = layer or conv_names(subject.model.network)
+    names = layer or subject.convolutions
     found = weight_gradients(subject.model.network, seen.input, torch.tensor([chosen]), names)
     arrays = {name: value.float().cpu().contiguous() for name, value in found.items()}
     pictures = {
@@ -217,4 +214,5 @@ def _finish(
         print(json.dumps({"folder": str(folder), "files": files}, ensure_ascii=False))
         return
     print(folder / files[0])
-    print(f"and {len(files) - 1} more files there, {', '.join(files[-2:])} among them")
+    rest = files[1:]
+    print(f"beside it: {', '.join(rest) if len(rest) < 5 else f'{rest[0]} ... {rest[-1]}, {len(rest)} files'}")

@@ -17,6 +17,7 @@ from cutaway import __version__
 from cutaway.data import Undecodable, decode, load_data
 from cutaway.errors import InputError, unknown
 from cutaway.files import write_bytes, write_json
+from cutaway.lenses.weights import conv_names
 from cutaway.models import Model, load_model
 from cutaway.pictures import Picture
 from cutaway.runs import is_run, resolve
@@ -44,6 +45,14 @@ class Subject:
     def name(self) -> str:
         """A word for file names."""
         return re.sub(r"[^\w.-]+", "-", Path(self.spec).name)
+
+    @property
+    def convolutions(self) -> list[str]:
+        """The layers that are drawn where none is named."""
+        names = conv_names(self.model.network)
+        if not names:
+            raise InputError(f"{self.spec} has no convolution; name a layer with --layer, `cutaway summary` lists them")
+        return names
 
     def image(self, name: str) -> Seen:
         """Read an image file, or `test:412` of the run's data, as the network's input."""

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cutaway.cli.app import app
 from cutaway.errors import InputError
+
+if TYPE_CHECKING:
+    from cutaway.cli.terminal import TerminalWatcher
+    from cutaway.runs import Run
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else anywhere.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")]
@@ -37,10 +43,9 @@ def demo(
     The network is a ResNet-18, the data Fashion-MNIST: found on this machine, or downloaded. Where it cannot be had,
     the built-in shapes take its place.
     """
-    from cutaway.cli.terminal import TerminalWatcher
     from cutaway.demo import run_demo
 
-    with TerminalWatcher() as watch:
+    with _watched() as watch:
         page, result = run_demo(runs, data=data, epochs=epochs, watch=watch)
     _print_evaluation(result)
     print(f"\npictures: {page}")
@@ -112,8 +117,8 @@ def train(
     chosen = _recipe(recipe, settings or [], {key: value for key, value in flags.items() if value is not None})
     found = {"size": size, "channels": channels, "data_dir": data_dir, "max_bad": max_bad}
     made = {"weights": weights, "freeze": freeze or None}
-    _guarded(
-        lambda watch: start(
+    with _watched(as_json) as watch:
+        run = start(
             data,
             model,
             recipe=chosen,
@@ -123,9 +128,8 @@ def train(
             data_options={key: value for key, value in found.items() if value is not None},
             model_options={key: value for key, value in made.items() if value is not None},
             watch=watch,
-        ),
-        as_json,
-    )
+        )
+    _finish(run, as_json)
 
 
 @app.command()
@@ -134,9 +138,11 @@ def resume(run: RunPath, as_json: Json = False) -> None:
     from cutaway.runs import open_run
     from cutaway.training import resume as go_on
 
-    if open_run(run).info["status"] == "finished":
+    if open_run(run).info["status"] == "finished" and not as_json:
         print(f"{run} is finished; there is nothing left to train", file=sys.stderr)
-    _guarded(lambda watch: go_on(run, watch=watch), as_json)
+    with _watched(as_json) as watch:
+        done = go_on(run, watch=watch)
+    _finish(done, as_json)
 
 
 @app.command()
@@ -192,13 +198,8 @@ def _run_line(row: dict[str, Any]) -> dict[str, Any]:
     images = str(row["measured on"] or "").partition("(")[2].partition(" ")[0]
     accuracy = f"{row['accuracy']} of {images}" if row["accuracy"] else None
     model = Path(row["model"]).name
-    return {
-        "run": row["run"],
-        "status": row["status"],
-        "model": model,
-        "epochs": row["epochs"],
-        "best": row["best"],
-    } | {"val accuracy": accuracy}
+    shown = {name: row[name] for name in ("run", "status")}
+    return {**shown, "model": model, "epochs": row["epochs"], "val accuracy": accuracy}
 
 
 @app.command()
@@ -271,21 +272,27 @@ def _value(text: str) -> int | float | str:
     return text
 
 
-def _guarded(work: Any, as_json: bool) -> None:
-    """Train with a bar; after an interruption tell how to go on."""
+@contextmanager
+def _watched(quiet: bool = False) -> Iterator[TerminalWatcher]:
+    """A bar while something trains; an interruption tells how to go on, a loss that is no number where it broke."""
     from cutaway.cli.terminal import TerminalWatcher
-    from cutaway.report import write_page
     from cutaway.training import Diverged, Interrupted
 
-    with TerminalWatcher(quiet=as_json) as watch:
+    with TerminalWatcher(quiet) as watch:
         try:
-            run = work(watch)
+            yield watch
         except Interrupted as stopped:
             print(f"interrupted, nothing is lost; next: cutaway resume {shlex.quote(str(stopped))}", file=sys.stderr)
             raise typer.Exit(130) from stopped
         except Diverged as error:
             print(f"cutaway: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
+
+
+def _finish(run: Run, as_json: bool) -> None:
+    """Write the run's page, and say how good it is and what comes next."""
+    from cutaway.report import write_page
+
     page = write_page(run.folder)
     last = run.metrics("epoch")[-1]
     if as_json:

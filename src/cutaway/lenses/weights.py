@@ -74,6 +74,8 @@ def gradients(
         InputError: a layer that does not exist, has no weight or was not used.
     """
     names = weight_names(network) if layers is None else list(layers)
+    if not names:
+        raise InputError(f"{type(network).__name__} has no layer with a weight, so there is no gradient to show")
     weights = [_need_weight(network, name) for name in names]
     # inference_mode(False) lets a caller's inference mode not forbid the gradient that was asked for.
     with untouched(network), torch.inference_mode(False), torch.enable_grad():

@@ -23,7 +23,7 @@ _DEFAULT_CLASSES, _DEFAULT_SHAPE = 10, (3, 224, 224)
 
 
 def load_model(
-    spec: str,
+    spec: str | Path,
     *,
     classes: Sequence[str] | int | None = None,
     shape: Shape | None = None,
@@ -50,7 +50,7 @@ def load_model(
     """
     shape = shape or (preprocessing.shape if preprocessing else None)
     _check_numbers(classes, shape, dropout)
-    request = _Request(spec, classes, shape, weights, preprocessing, dropout, stem, freeze)
+    request = _Request(str(spec), classes, shape, weights, preprocessing, dropout, stem, freeze)
     with _seeded(seed):
         return _make(request)
 

@@ -85,7 +85,11 @@ class RunFolder:
                 self.path.mkdir(parents=True)
             except FileExistsError as error:
                 raise InputError(f"{self.path} exists already; choose another --run or resume it") from error
-        write_json(self.run_json, {"schema_version": SCHEMA_VERSION, **info})
+        try:
+            write_json(self.run_json, {"schema_version": SCHEMA_VERSION, **info})
+        except BaseException:
+            self.path.rmdir()  # an empty folder is no run
+            raise
 
     def info(self) -> dict[str, Any]:
         """The content of `run.json`."""

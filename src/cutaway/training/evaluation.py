@@ -52,7 +52,7 @@ def evaluate(
     model = load_model(f"{record.folder.path}@{epoch}")
     plan = Plan(choose_device(device), channels_last=True, matrices=True)
     plan.place(model.network)
-    result = report(predict_split(model, dataset.splits[split], plan), dataset.classes)
+    result = report(predict_split(model, dataset.splits[split], plan, watch.work), dataset.classes)
     result |= {
         "run": record.name,
         "split": split,

@@ -28,6 +28,8 @@ from cutaway.training.vitals import StepVitals, weighted_layers
 from cutaway.training.watcher import Watcher
 
 _VITAL_IMAGES = 256
+# Reading and writing all weights costs as much as a small step; the decay is raised to the same power.
+_AVERAGE_EVERY = 4
 
 
 class Diverged(InputError):  # noqa: N818  # named like the field does
@@ -51,6 +53,8 @@ def fit(session: Session, watch: Watcher, stop: StopRequest) -> None:
     while progress.epoch < recipe.epochs and not _out_of_patience(session):
         vitals = _train_epoch(session, watch, stop)
         _close_epoch(session, vitals, watch)
+        if stop.asked and progress.epoch < recipe.epochs:
+            raise Interrupted(session.folder.path)
 
 
 def _out_of_patience(session: Session) -> bool:
@@ -104,9 +108,9 @@ def _step(session: Session, batch: Batch, want_vitals: bool) -> tuple[float, Ste
     vitals = StepVitals(network) if want_vitals else None
     set_rate(session.optimizer, recipe.rate(session.share_done))
     session.optimizer.step()
-    if session.average:
-        _update_average(session)
     progress.step += 1
+    if session.average and progress.step % _AVERAGE_EVERY == 0:
+        _update_average(session)
     progress.samples += len(batch.ids)
     progress.loss_sum += value * len(batch.ids)
     progress.correct += int((logits.argmax(1) == labels).sum())
@@ -116,7 +120,8 @@ def _step(session: Session, batch: Batch, want_vitals: bool) -> tuple[float, Ste
 @torch.no_grad()
 def _update_average(session: Session) -> None:
     """Move the averaged weights towards the present ones; young averages move faster, so that they forget the start."""
-    decay = min(session.recipe.ema, (1 + session.progress.step) / (10 + session.progress.step))
+    step = session.progress.step
+    decay = min(session.recipe.ema, (1 + step) / (10 + step)) ** _AVERAGE_EVERY
     present = session.model.network.state_dict()
     floating = [name for name, value in present.items() if value.is_floating_point()]
     torch._foreach_lerp_([session.average[n] for n in floating], [present[n] for n in floating], 1 - decay)
@@ -189,9 +194,9 @@ def _epoch_line(session: Session, epoch: int, validation: Predictions) -> dict[s
 
 def _note_best(session: Session, epoch: int, line: dict[str, Any]) -> None:
     progress = session.progress
-    loss = math.inf if line["val_loss"] is None else line["val_loss"]
-    if (line["val_accuracy"], -loss) > (progress.best_accuracy, -progress.best_loss):
-        progress.best_epoch, progress.best_accuracy, progress.best_loss = epoch, line["val_accuracy"], loss
+    accuracy, loss = line["val_accuracy"], line["val_loss"]
+    if loss is not None and (accuracy, -loss) > (progress.best_accuracy, -progress.best_loss):
+        progress.best_epoch, progress.best_accuracy, progress.best_loss = epoch, accuracy, loss
 
 
 def _divergence(session: Session, images: Tensor, loss: float) -> str:

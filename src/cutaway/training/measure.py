@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from cutaway.errors import InputError
 from cutaway.models import Model
 from cutaway.restoring import untouched
 from cutaway.training.precision import Plan
+
+Work = Callable[[str, int, int], None]
 
 _BATCH = 256
 _BINS = 15
@@ -58,8 +60,8 @@ def prepared(model: Model, images: Tensor, plan: Plan) -> Tensor:
     return ready.contiguous(memory_format=plan.memory_format)
 
 
-def predict_split(model: Model, split: Split, plan: Plan) -> Predictions:
-    """Run the network over a split in eval mode; it is left as it was."""
+def predict_split(model: Model, split: Split, plan: Plan, work: Work | None = None) -> Predictions:
+    """Run the network over a split in eval mode; it is left as it was. `work` hears of (label, done, total)."""
     logits, labels = [], []
     with untouched(model.network), torch.inference_mode():
         model.network.eval()
@@ -68,6 +70,8 @@ def predict_split(model: Model, split: Split, plan: Plan) -> Predictions:
             with plan.computing():
                 logits.append(model.network(images).float().cpu())
             labels.append(batch.labels)
+            if work:
+                work(f"{split.name} split", int(batch.ids[-1]) + 1, len(split))
     return Predictions(torch.cat(logits).clone(), torch.cat(labels))
 
 

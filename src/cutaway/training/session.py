@@ -31,6 +31,7 @@ from cutaway.training.state import Progress, State, load_state, remove_leftovers
 from cutaway.training.watcher import Watcher
 
 _PIXEL_SAMPLE = 10_000
+_PROBE_IMAGES = 64
 
 
 @dataclass
@@ -229,7 +230,7 @@ def _plan(data: Dataset, model: Model, recipe: Recipe, device: str) -> Plan:
     """Measure on the first batch, unless asked for a precision; the network is left as it was."""
     if recipe.precision != "auto":
         return fixed_plan(device, recipe.precision)
-    size = min(recipe.batch_size, len(data.splits["train"]))
+    size = min(recipe.batch_size, _PROBE_IMAGES, len(data.splits["train"]))
     batch = next(iter(data.splits["train"].batches(np.arange(size), size)))
     network, labels = model.network, batch.labels.to(device)
     images = prepared(model, batch.images, Plan(device))
