@@ -43,6 +43,7 @@ def capture(
     Raises:
         InputError: a layer that does not exist, or that this forward pass did not reach.
 
+    >>> import torch
     >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True))
     >>> maps = capture(network, torch.zeros(1, 1, 5, 5))
     >>> {name: tuple(value.shape) for name, value in maps.items()}
