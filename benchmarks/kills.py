@@ -36,7 +36,20 @@ def make(num_classes=10, in_channels=3):
         nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.2), nn.Linear(128, num_classes),
     )
 """
-OPTIONS = ["--epochs", "4", "--set", "save_every=0.02", "--set", "ema=0.9", "--set", "shift=2", "--set", "flip=random"]
+OPTIONS = [
+    "--size",
+    "16",
+    "--epochs",
+    "3",
+    "--set",
+    "save_every=0.02",
+    "--set",
+    "ema=0.9",
+    "--set",
+    "shift=2",
+    "--set",
+    "flip=random",
+]
 
 
 def train(data: Path, spec: str, runs: Path, name: str) -> list[str]:
