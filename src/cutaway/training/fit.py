@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -172,7 +173,7 @@ def _close_epoch(session: Session, vitals: StepVitals, watch: Watcher) -> None:
 def _probe_batches(session: Session) -> Sequence[Tensor]:
     """The first validation images, as one batch for the activation statistics."""
     split = session.data.splits["val"]
-    images = torch.from_numpy(split.images[torch.arange(min(_VITAL_IMAGES, len(split))).numpy()])
+    images = torch.from_numpy(split.images[np.arange(min(_VITAL_IMAGES, len(split)))])
     return [session.input(images)]
 
 

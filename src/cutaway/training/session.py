@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -270,13 +270,25 @@ def _info(data: Dataset, model: Model, recipe: Recipe, plan: Plan) -> dict[str, 
     }
 
 
+def _lock(handle: int) -> None:
+    """Lock an open file for this process, or raise `OSError` at once; the system unlocks it when the file is closed."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 @contextmanager
 def only_trainer(run: Run | RunFolder) -> Iterator[None]:
     """Hold the run's lock; a run that another process is training is an `InputError`."""
     folder = run if isinstance(run, RunFolder) else run.folder
     with open(folder.path / ".lock", "w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            _lock(lock.fileno())
+        except OSError as error:
             raise InputError(f"{folder.path} is being trained by another process; wait for it or stop it") from error
         yield
