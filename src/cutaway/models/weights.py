@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -43,7 +43,7 @@ def _read_safetensors(path: Path) -> Tensors:
 def _read_torch(path: Path) -> Tensors:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise InputError(
             f"weights {path} cannot be read without running code from the file (or are damaged); "
             "save only the tensors: torch.save(network.state_dict(), FILE)"
