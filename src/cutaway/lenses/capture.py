@@ -21,7 +21,7 @@ _NAME = re.compile(r"(?P<call>(?P<module>[^#\[]*)(?:#\d+)?)(?P<part>\[[^\]]*\])?
 Visit = Callable[[str, Tensor], None]
 
 
-class _AllSeen(BaseException):
+class AllSeen(BaseException):
     """Ends a forward pass once all layers asked for were seen (no Exception: a network may catch those)."""
 
 
@@ -59,13 +59,13 @@ def observe(
     network: nn.Module, images: Tensor, layers: Sequence[str] | None, visit: Visit, *, inputs: bool = False
 ) -> None:
     """Call `visit(name, tensor)` with the very tensors of `capture`, uncopied: read them before you return."""
-    modules = _modules_of(network, layers)
+    modules = modules_of(network, layers)
     tap = _Tap(layers, visit)
     with untouched(network), _hooked(modules, tap, inputs):
         network.eval()
         try:
             network(images_for(network, images))
-        except _AllSeen:
+        except AllSeen:
             return
     tap.check_all_seen()
 
@@ -89,7 +89,7 @@ class _Tap:
         if self.missing is not None:
             self.missing -= {call, *(call + part for part in parts)}
             if not self.missing:
-                raise _AllSeen
+                raise AllSeen
 
     def _wants(self, call: str, part: str) -> bool:
         return self.wanted is None or call in self.wanted or call + part in self.wanted
@@ -97,9 +97,23 @@ class _Tap:
     def check_all_seen(self) -> None:
         """Raise for the first layer that the forward pass did not reach."""
         for layer in sorted(self.missing or ()):
-            times = self.calls[_parse(layer)["module"]]
-            reason = "its module was not called" if not times else f"its module was called {times} times"
-            raise InputError(f"layer '{layer}' was not reached by the forward pass: {reason}; choose another layer")
+            raise not_reached(layer, self.calls[module_name(layer)])
+
+
+def not_reached(layer: str, times: int) -> InputError:
+    """The error for a layer that exists and was not reached, its module having been called `times` times."""
+    reason = "its module was not called" if not times else f"its module was called {times} times"
+    return InputError(f"layer '{layer}' was not reached by the forward pass: {reason}; choose another layer")
+
+
+def module_name(layer: str) -> str:
+    """The module of a layer's name: without the number of the call and the part of the output.
+
+    >>> module_name("layer1.0.relu#1"), module_name("attention[0]")
+    ('layer1.0.relu', 'attention')
+    """
+    match = _NAME.fullmatch(layer)
+    return match["module"] if match else layer
 
 
 def call_name(module: str, index: int) -> str:
@@ -132,17 +146,25 @@ def _walk(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], 
             yield from _walk(item, (*path, index))
 
 
+def bare(network: nn.Module) -> nn.Module:
+    """The network inside wrappers that only say how to compute it: DataParallel, DistributedDataParallel, compile."""
+    wrapped = network.module if isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)) else None
+    wrapped = wrapped or getattr(network, "_orig_mod", None)
+    return bare(wrapped) if isinstance(wrapped, nn.Module) else network
+
+
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module computes by itself; a parametrized convolution does, though it holds its parametrization."""
     return all(name == "parametrizations" for name, _ in module.named_children())
 
 
-def _modules_of(network: nn.Module, layers: Sequence[str] | None) -> dict[str, nn.Module]:
+def modules_of(network: nn.Module, layers: Sequence[str] | None) -> dict[str, nn.Module]:
+    """The modules of these layers by dotted name; every module without modules inside for None."""
     if layers is None:
         inner = {name: module for name, module in network.named_modules() if is_leaf(module)}
         return {name: module for name, module in inner.items() if ".parametrizations." not in name}
     known = dict(network.named_modules(remove_duplicate=False))
-    names = [_parse(layer)["module"] for layer in layers]
+    names = [module_name(layer) for layer in layers]
     return {name: find_module(network, name, known) for name in names}
 
 
@@ -152,11 +174,6 @@ def find_module(network: nn.Module, layer: str, known: Mapping[str, nn.Module] |
     if layer not in known:
         raise unknown("layer", layer, [name for name in known if name], f"in {type(network).__name__}")
     return known[layer]
-
-
-def _parse(layer: str) -> dict[str, str]:
-    match = _NAME.fullmatch(layer)
-    return match.groupdict() if match else {"module": layer, "call": layer}
 
 
 @contextmanager

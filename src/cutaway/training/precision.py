@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cutaway.computing.small_maps import small_maps
 from cutaway.data.cache import cache_folder
 from cutaway.errors import InputError
 from cutaway.files import read_json, write_json
-from cutaway.training.small_maps import small_maps
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _PROBE_STEPS = 2

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cutaway.training.small_maps import LARGEST_MAP, matrix_conv2d, small_maps
+from cutaway.computing.small_maps import LARGEST_MAP, matrix_conv2d, small_maps
 
 SHAPES = [  # images, in, out, side, kernel, stride, padding
     (3, 5, 7, 4, 3, 1, 1),
@@ -60,7 +60,7 @@ def test_takes_over_only_tiny_maps(monkeypatch: pytest.MonkeyPatch) -> None:
         taken.append(x.shape[-1])
         return matrix_conv2d(x, *rest)  # type: ignore[arg-type]  # passed on as they came
 
-    monkeypatch.setattr("cutaway.training.small_maps.matrix_conv2d", spy)
+    monkeypatch.setattr("cutaway.computing.small_maps.matrix_conv2d", spy)
     layer = nn.Conv2d(16, 4, 3, padding=1)
     side = int(LARGEST_MAP**0.5)
     with small_maps():
