@@ -16,10 +16,10 @@ import cutaway
 ROOT = Path(cutaway.__file__).parent
 # From the ground up; rooms on one line are neighbours that may not know each other, unless NEIGHBOURS says so.
 FLOORS = [
-    ("errors", "files", "restoring"),
+    ("errors", "files", "restoring", "computing"),
     ("runs", "pictures", "data"),
     ("models", "lenses"),
-    ("training",),
+    ("training", "scope"),
     ("views",),
     ("report",),
     ("demo",),
@@ -29,7 +29,19 @@ FLOORS = [
 NEIGHBOURS = {("files", "errors")}
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 NO_TORCH = ("errors", "files", "runs", "pictures", "views", "report")
-PUBLIC = ["Dataset", "InputError", "Model", "Run", "evaluate", "load_data", "load_model", "open_run", "resume", "train"]
+PUBLIC = [
+    "Dataset",
+    "InputError",
+    "Model",
+    "Run",
+    "Scope",
+    "evaluate",
+    "load_data",
+    "load_model",
+    "open_run",
+    "resume",
+    "train",
+]
 
 
 def sources() -> Iterator[tuple[str, Path]]:

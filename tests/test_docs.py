@@ -24,7 +24,7 @@ from cutaway.runs import SCHEMA_VERSION
 from cutaway.training.recipe import FLIPS, INITIALISATIONS, OPTIMIZERS, SCHEDULES, Recipe
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TESTED_ELSEWHERE = ("data.md", "models.md")
 # Written after everything else is measured.
 FIGURES = ROOT / "docs" / "benchmarks.md"
@@ -98,7 +98,7 @@ def test_each_flip_is_on_the_page_about_data() -> None:
 
 
 def test_each_page_is_in_the_index() -> None:
-    for page in (ROOT / "docs").glob("*.md"):
+    for page in (ROOT / "docs").rglob("*.md"):
         assert page.name == "index.md" or f"({page.name})" in read("docs/index.md")
 
 

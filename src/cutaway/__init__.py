@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from cutaway.errors import InputError
     from cutaway.models import Model, load_model
     from cutaway.runs import Run, open_run
+    from cutaway.scope import Scope
     from cutaway.training import evaluate, resume, train
 
 __version__ = "0.1.0"
@@ -22,6 +23,7 @@ _HOME = {
     "load_model": "models",
     "Run": "runs",
     "open_run": "runs",
+    "Scope": "scope",
     "evaluate": "training",
     "resume": "training",
     "train": "training",
@@ -32,6 +34,7 @@ __all__ = [
     "InputError",
     "Model",
     "Run",
+    "Scope",
     "evaluate",
     "load_data",
     "load_model",

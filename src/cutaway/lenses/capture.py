@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from cutaway.errors import InputError, unknown
@@ -174,6 +175,30 @@ def find_module(network: nn.Module, layer: str, known: Mapping[str, nn.Module] |
     if layer not in known:
         raise unknown("layer", layer, [name for name in known if name], f"in {type(network).__name__}")
     return known[layer]
+
+
+def first_nonfinite(network: nn.Module, images: Tensor) -> str | None:
+    """The first layer that returns NaN or an infinity for `images`; None if none does."""
+    found: list[str] = []
+
+    def check(name: str, value: Tensor) -> None:
+        if not found and value.is_floating_point() and not bool(value.isfinite().all()):
+            found.append(name)
+
+    with torch.no_grad():
+        observe(network, images, None, check)
+    return found[0] if found else None
+
+
+def need_finite(value: Tensor, what: str, network: nn.Module, images: Tensor) -> None:
+    """Raise for NaN or infinities in `value`, naming the first layer that returns one for `images`."""
+    if bool(value.isfinite().all()):
+        return
+    if not bool(images.isfinite().all()):
+        raise InputError(f"{what} is not finite because the images are not: they hold NaN or infinity")
+    layer = first_nonfinite(network, images)
+    where = f"layer '{layer}' is the first to return NaN or infinity" if layer else "every layer's output is finite"
+    raise InputError(f"{what} is not finite; {where}: look at its weights, or at the training run that made them")
 
 
 @contextmanager

@@ -51,6 +51,17 @@ def kernels(network: nn.Module, layer: str) -> Tensor:
     return module.weight.detach().clone()
 
 
+def logits(network: nn.Module, images: Tensor) -> Tensor:
+    """Float32 (N, classes): what the network returns for `images` in eval mode, without gradients."""
+    with untouched(network), torch.no_grad():
+        network.eval()
+        found = network(images_for(network, images))
+    if not isinstance(found, Tensor) or found.ndim != 2:
+        kind = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise InputError(f"{type(network).__name__} returns {kind}, expected logits (N, classes)")
+    return found.float()
+
+
 def gradients(
     network: nn.Module,
     images: Tensor,

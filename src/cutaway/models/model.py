@@ -46,6 +46,12 @@ class Preprocessing:
         )
         return (images.float() - mean) / std
 
+    def pixels(self, values: Tensor) -> Tensor:
+        """The inverse: uint8 (N, C, H, W) on the CPU of the network's input float (N, C, H, W), clipped to 0..255."""
+        mean, std = (torch.tensor(each, device=values.device).view(-1, 1, 1) for each in (self.mean, self.std))
+        scaled = (values.detach().float() * std + mean) * 255
+        return scaled.round().clamp(0, 255).to(torch.uint8).cpu()
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-able: shape, mean, std."""
         return {"shape": list(self.shape), "mean": list(self.mean), "std": list(self.std)}

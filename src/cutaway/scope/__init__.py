@@ -1,0 +1,7 @@
+"""Scope: one model with all its lenses, and results that carry their pictures and certificates."""
+
+from cutaway.scope.inputs import Inputs
+from cutaway.scope.microscope import Scope, Unit
+from cutaway.scope.result import Result
+
+__all__ = ["Inputs", "Result", "Scope", "Unit"]

@@ -1,0 +1,153 @@
+"""The plain lenses: feature maps, kernels and weight gradients, with their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from cutaway.errors import InputError
+from cutaway.lenses import activations, weights
+from cutaway.lenses.capture import need_finite
+from cutaway.lenses.certificate import Certificate
+from cutaway.lenses.targets import parse_target
+from cutaway.pictures import Picture, channel_grid, kernel_grid, network_figure
+from cutaway.scope.result import Result, unique
+
+if TYPE_CHECKING:
+    from cutaway.scope.microscope import Scope
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMaps(Result):
+    """What layers return for images.
+
+    Attributes:
+        maps: layer -> float (N, channels, height, width), signed, in the order of the forward pass.
+        names: of the images.
+        certificate: how they were made.
+        channels: how many channels of a layer pictures show; None for all.
+    """
+
+    maps: dict[str, Tensor]
+    names: tuple[str, ...]
+    certificate: Certificate
+    channels: int | None = None
+
+    def pictures(self) -> dict[str, Picture]:
+        """The whole network for each image, then each layer's channels for each image."""
+        seed = self.certificate.seed or 0
+        whole, single = {}, {}
+        for index, image in enumerate(unique(self.names)):
+            arrays = {layer: value[index].float().cpu().numpy() for layer, value in self.maps.items()}
+            end = f" {image}" if len(self.names) > 1 else ""
+            figure = network_figure(list(arrays.items()), count=self.channels or 10, seed=seed, title=self.names[index])
+            whole[f"network{end}"] = figure
+            for layer, array in arrays.items():
+                single[f"maps {layer}{end}"] = channel_grid(array, layer=layer, count=self.channels, seed=seed)
+        return {**whole, **single}
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Layer -> float32 (N, channels, height, width)."""
+        return {layer: value.float() for layer, value in self.maps.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Kernels(Result):
+    """Kernels of convolutions.
+
+    Attributes:
+        kernels: layer -> float (out, in / groups, kernel height, kernel width), signed.
+        certificate: how they were read.
+    """
+
+    kernels: dict[str, Tensor]
+    certificate: Certificate
+    what: str = "kernels"
+
+    def pictures(self) -> dict[str, Picture]:
+        """A grid a layer; a layer without places (a linear one) is in the arrays alone."""
+        return {
+            f"{self.what} {layer}": kernel_grid(
+                value.float().cpu().numpy(), layer=layer, what=self.what, seed=self.certificate.seed or 0
+            )
+            for layer, value in self.kernels.items()
+            if value.ndim == 4
+        }
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Layer -> float32, as the weight's shape."""
+        return {layer: value.float() for layer, value in self.kernels.items()}
+
+
+class Gradients(Kernels):
+    """The gradient of the loss with respect to each layer's weight: `kernels` holds them, in the weights' shapes."""
+
+
+def feature_maps(
+    scope: Scope, images: Any, layers: str | Sequence[str] | None, *, channels: int | None = None, seed: int = 0
+) -> FeatureMaps:
+    """What `layers` return; `seed` says which channels pictures show where not all are."""
+    given = scope.inputs(images)
+    names = _listed(layers)
+    found = activations.feature_maps(scope.network, given.values, names)
+    for layer, value in found.items():
+        need_finite(value, f"what layer '{layer}' returns", scope.network, given.values)
+    certificate = Certificate("feature maps", {"images": list(given.names), "layers": list(found)}, seed)
+    return FeatureMaps(found, given.names, scope.certify(certificate), channels)
+
+
+def kernels(scope: Scope, layers: str | Sequence[str] | None, *, seed: int = 0) -> Kernels:
+    """The kernels of `layers`; None for all convolutions."""
+    names = _listed(layers) or need_convolutions(scope)
+    found = {name: weights.kernels(scope.network, name) for name in names}
+    return Kernels(found, scope.certify(Certificate("kernels", {"layers": names}, seed)))
+
+
+def gradients(
+    scope: Scope,
+    images: Any,
+    target: int | str | Sequence[int | str] | None,
+    layers: str | Sequence[str] | None,
+    *,
+    seed: int = 0,
+) -> Gradients:
+    """The gradient of the cross-entropy; `target` is the right class of all images, or a list of one for each."""
+    given = scope.inputs(images)
+    labels = _labels(scope, given.values, target)
+    names = _listed(layers)
+    found = weights.gradients(scope.network, given.values, labels, names)
+    if names is None:
+        found = {name: value for name, value in found.items() if value.ndim == 4} or found
+    for layer, value in found.items():
+        need_finite(value, f"the gradient of layer '{layer}'", scope.network, given.values)
+    classes = [scope.classes[index] if scope.classes else index for index in labels.tolist()]
+    about = {"images": list(given.names), "target": classes, "loss": "cross-entropy, mean over the images"}
+    return Gradients(found, scope.certify(Certificate("gradients", about, seed)), "gradients")
+
+
+def need_convolutions(scope: Scope) -> list[str]:
+    """The names of all convolutions, or an error where there is none."""
+    names = weights.conv_names(scope.network)
+    if not names:
+        raise InputError(f"{scope.name} has no 2-D convolution, so there are no kernels to show")
+    return names
+
+
+def _labels(scope: Scope, images: Tensor, target: int | str | Sequence[int | str] | None) -> Tensor:
+    if target is None:
+        logits = weights.logits(scope.network, images)
+        return logits.argmax(1)
+    parsed = parse_target(list(target) if isinstance(target, (list, tuple)) else target, scope.classes)
+    if parsed.layer or parsed.minus:
+        raise InputError(f"the loss needs the right class of each image; found the target {parsed.names[0]!r}")
+    if len(parsed.plus) not in (1, len(images)):
+        raise InputError(f"{len(images)} images need one target for all or {len(images)}; found {len(parsed.plus)}")
+    return torch.tensor(parsed.plus).expand(len(images))
+
+
+def _listed(layers: str | Sequence[str] | None) -> list[str] | None:
+    return [layers] if isinstance(layers, str) else None if layers is None else list(layers)

@@ -1,0 +1,87 @@
+"""What every lens gives back: values with their pictures, their certificate and one way to save them."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from cutaway.files import write_bytes, write_json
+from cutaway.lenses.certificate import Certificate
+from cutaway.pictures import Picture
+
+
+class Result(ABC):
+    """Base of the frozen dataclasses that `Scope` returns.
+
+    A subclass has a field `certificate`, and says which pictures show it and which arrays it holds.
+    """
+
+    certificate: Certificate
+
+    @abstractmethod
+    def pictures(self) -> dict[str, Picture]:
+        """All its pictures by a name that can be a file's, the main one first."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, Tensor]:
+        """The raw values behind the pictures, by name."""
+
+    def picture(self) -> Picture:
+        """The main picture."""
+        return next(iter(self.pictures().values()))
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write pictures (PNG), `arrays.safetensors` and `certificate.json` into `folder`; the files, pictures first.
+
+        Everything is drawn before the first file is written, and the certificate is written last: a folder that has
+        one is whole.
+        """
+        folder = Path(folder)
+        files = {folder / f"{file_name(name)}.png": picture.png() for name, picture in self.pictures().items()}
+        # The layout in memory (channels last) is no part of the values, and safetensors refuses shared memory.
+        arrays = {name: value.detach().cpu().contiguous().clone() for name, value in self.arrays().items()}
+        files[folder / "arrays.safetensors"] = to_safetensors(arrays)
+        certificate = json.loads(json.dumps(self.certificate.as_dict(), default=str))
+        for path, content in files.items():
+            write_bytes(path, content)
+        write_json(folder / "certificate.json", certificate)
+        return [*files, folder / "certificate.json"]
+
+    def _repr_html_(self) -> str:
+        picture = self.picture()
+        caption, line = html.escape(picture.caption), html.escape(self.certificate.line())
+        data = base64.b64encode(picture.png()).decode()
+        image = f'<img src="data:image/png;base64,{data}" alt="{caption}" style="image-rendering:pixelated">'
+        small = f"<small style='color:#6f685f'>{line}</small>"
+        return f"<figure style='margin:0'>{image}<figcaption>{caption}<br>{small}</figcaption></figure>"
+
+
+def file_name(*words: str | int) -> str:
+    """A file name from names that hold anything: layers, classes, paths.
+
+    >>> file_name("layer1.0.relu#1", "tabby cat")
+    'layer1.0.relu-1-tabby-cat'
+    """
+    return re.sub(r"[^\w.-]+", "-", "-".join(str(word) for word in words)).strip("-") or "picture"
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """The names with `-2`, `-3` behind those that came before.
+
+    >>> unique(["cat", "dog", "cat"])
+    ['cat', 'dog', 'cat-2']
+    """
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return found
