@@ -7,8 +7,6 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-_BYTES = torch.uint8
-
 
 class Fingerprint:
     """SHA-256 over the names, shapes and bytes of all parameters and buffers, computed again when one has changed.
@@ -35,5 +33,5 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     for name, value in tensors.items():
         found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         raw = value.detach().cpu().contiguous().flatten()
-        found.update(memoryview(raw.view(dtype=_BYTES).numpy()) if raw.numel() else b"")
+        found.update(raw.view(dtype=torch.uint8).numpy().tobytes())
     return found.hexdigest()[:16]

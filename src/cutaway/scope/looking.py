@@ -110,7 +110,7 @@ def kernels(scope: Scope, layers: str | Sequence[str] | None, *, seed: int = 0) 
 def gradients(
     scope: Scope,
     images: Any,
-    target: int | str | Sequence[int | str] | None,
+    target: Any,
     layers: str | Sequence[str] | None,
     *,
     seed: int = 0,
@@ -137,11 +137,11 @@ def need_convolutions(scope: Scope) -> list[str]:
     return names
 
 
-def _labels(scope: Scope, images: Tensor, target: int | str | Sequence[int | str] | None) -> Tensor:
+def _labels(scope: Scope, images: Tensor, target: Any) -> Tensor:
     if target is None:
         logits = weights.logits(scope.network, images)
         return logits.argmax(1)
-    parsed = parse_target(list(target) if isinstance(target, (list, tuple)) else target, scope.classes)
+    parsed = parse_target(target, scope.classes)
     if parsed.layer or parsed.minus:
         raise InputError(f"the loss needs the right class of each image; found the target {parsed.names[0]!r}")
     if len(parsed.plus) not in (1, len(images)):
