@@ -19,22 +19,32 @@ def untouched(network: nn.Module) -> Iterator[None]:
     That is: the train/eval flag of every module, `requires_grad` and `.grad` of every parameter, every buffer (the
     object and its values), and the random states of Python, NumPy and torch.
     """
+    # One walk over the modules: for a small network each walk costs as much as a layer.
     flags = [(module, module.training) for module in network.modules()]
-    parameters = [(value, value.requires_grad, value.grad) for value in network.parameters()]
-    buffers = [(module, dict(module._buffers), _copies(module)) for module in network.modules() if module._buffers]
-    devices = {value.device for value in [*network.parameters(), *network.buffers()]}
+    parameters = [(value, value.requires_grad, value.grad) for value in _parameters(flags)]
+    buffers = [(module, dict(module._buffers), _copies(module)) for module, _ in flags if module._buffers]
+    tensors = [value for value, _, _ in parameters] + [value for _, _, copies in buffers for value in copies.values()]
+    devices = {value.device for value in tensors}
     randomness = _random_states(devices)
     try:
         yield
     finally:
         for module, flag in flags:
-            module.training = flag
+            if module.training is not flag:
+                module.training = flag
         for value, needs_gradient, gradient in parameters:
-            value.requires_grad_(needs_gradient)
+            if value.requires_grad is not needs_gradient:
+                value.requires_grad_(needs_gradient)
             value.grad = gradient
         for module, originals, copies in buffers:
             _restore_buffers(module, originals, copies)
         _set_random_states(randomness)
+
+
+def _parameters(flags: list[tuple[nn.Module, bool]]) -> list[nn.Parameter]:
+    """Every parameter of these modules once."""
+    found = {id(value): value for module, _ in flags for value in module._parameters.values() if value is not None}
+    return list(found.values())
 
 
 def _copies(module: nn.Module) -> dict[str, Tensor]:

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cutaway.computing.memory import keep_freed_memory
 from cutaway.errors import InputError, unknown
+from cutaway.lenses.keeper import kept_safely
 from cutaway.restoring import untouched
 
 _NAME = re.compile(r"(?P<call>(?P<module>[^#\[]*)(?:#\d+)?)(?P<part>\[[^\]]*\])?")
@@ -31,8 +33,9 @@ def capture(
 ) -> dict[str, Tensor]:
     """What the layers of `network` return for `images`, in the order in which they were called.
 
-    The network runs in eval mode and in the caller's grad mode, and only as far as the deepest layer asked for. The
-    tensors are copies: an operation in place after a layer does not reach them.
+    The network runs in eval mode and in the caller's grad mode, and only as far as the deepest layer asked for. An
+    operation in place after a layer does not reach what is returned: the tensor is copied just before it happens, and
+    only then (see `lenses/keeper.py`); like any tensor of torch's, it may share memory with another one.
 
     Args:
         network: any module that takes one image batch.
@@ -50,20 +53,20 @@ def capture(
     >>> {name: tuple(value.shape) for name, value in maps.items()}
     {'0': (1, 2, 3, 3), '1': (1, 2, 3, 3)}
     """
-    found: dict[str, Tensor] = {}
-    # A copy is the one value that no alias can change: the next layer, `out += identity`, or the network itself.
-    observe(network, images, layers, lambda name, value: found.update({name: value.clone()}), inputs=inputs)
-    return found
+    return kept_safely(network, images, lambda keep: observe(network, images, layers, keep, inputs=inputs))
 
 
 def observe(
     network: nn.Module, images: Tensor, layers: Sequence[str] | None, visit: Visit, *, inputs: bool = False
 ) -> None:
     """Call `visit(name, tensor)` with the very tensors of `capture`, uncopied: read them before you return."""
+    keep_freed_memory()
+    network = bare(network)
     modules = modules_of(network, layers)
     tap = _Tap(layers, visit)
     with untouched(network), _hooked(modules, tap, inputs):
-        network.eval()
+        if any(module.training for module in network.modules()):
+            network.eval()
         try:
             network(images_for(network, images))
         except AllSeen:
@@ -83,7 +86,7 @@ class _Tap:
     def __call__(self, module: str, value: Any) -> None:
         call = call_name(module, self.calls[module])
         self.calls[module] += 1
-        parts = dict(tensors_in(value))
+        parts = {"": value} if isinstance(value, Tensor) else dict(tensors_in(value))
         for part, tensor in parts.items():
             if self._wants(call, part):
                 self.visit(call + part, tensor)
@@ -207,14 +210,14 @@ def _hooked(modules: Mapping[str, nn.Module], tap: Callable[[str, Any], None], i
         return lambda _module, args, kwargs: tap(name, (*args, *kwargs.values()))
 
     def after(name: str) -> Callable[..., None]:
-        return lambda _module, _args, _kwargs, output: tap(name, output)
+        return lambda _module, _args, output: tap(name, output)
 
     with ExitStack() as handles:
         for name, module in modules.items():
             if inputs:
                 handles.enter_context(module.register_forward_pre_hook(before(name), with_kwargs=True))
             else:
-                handles.enter_context(module.register_forward_hook(after(name), with_kwargs=True))
+                handles.enter_context(module.register_forward_hook(after(name)))
         yield
 
 

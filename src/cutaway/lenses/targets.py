@@ -48,6 +48,8 @@ class Target:
         if max(index) >= channels:
             what = f"layer '{self.layer}' has {channels} channels" if self.layer else f"there are {channels} classes"
             raise InputError(f"target {max(index)} is out of range: {what}, numbered from 0")
+        if len(index) not in (1, len(values)):
+            raise InputError(f"{len(index)} targets for {len(values)} images; expected one for each, or one for all")
         chosen = torch.tensor(index, device=values.device).expand(len(values))
         rows = torch.arange(len(values), device=values.device)
         if values.ndim == 2:
