@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cutaway.cli.subject import open_subject
-from cutaway.lenses import feature_maps
 from cutaway.lenses.weights import conv_names
 from cutaway.pictures import network_figure
 from cutaway.report import write_page
 from cutaway.runs import open_run
+from cutaway.scope import Scope
 
 CHANNELS, LAYERS = 10, 13
 PAGE_SIZE = (1200, 1500)
@@ -29,14 +28,13 @@ MOST_BYTES = 150_000
 
 def make_maps(run: str, image: str, target: Path) -> None:
     """What ten channels of a convolution answer to one image; at most 13 of the main path, evenly chosen."""
-    subject = open_subject(run)
-    names = [name for name in conv_names(subject.model.network) if "downsample" not in name]
+    scope = Scope(run)
+    names = [name for name in conv_names(scope.network) if "downsample" not in name]
     chosen = [names[place] for place in sorted({round(x) for x in np.linspace(0, len(names) - 1, LAYERS)})]
-    seen = subject.image(image)
-    maps = feature_maps(subject.model.network, seen.input, chosen)
+    maps = scope.feature_maps(image, chosen).maps
     # Under a narrow column there is no room for the word that all names begin with.
     rows = [(name.removeprefix("layer"), maps[name][0].float().cpu().numpy()) for name in chosen]
-    network_figure(rows, count=CHANNELS, seed=0, title=f"{open_run(run).name}, {seen.name}").save(target)
+    network_figure(rows, count=CHANNELS, seed=0, title=f"{open_run(run).name}, {image}").save(target)
 
 
 def make_page(run: str, target: Path) -> None:

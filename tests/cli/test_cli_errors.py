@@ -61,7 +61,7 @@ MISTAKES = [
     ("kernels RUN --layer 4", ["4"]),
     ("kernels RUN -l conv9", ["'conv9'"]),
     ("gradients RUN test:0 --target 绿色", ["'绿色'", "'绿'"]),
-    ("gradients RUN test:0 --target 3", ["'3'"]),
+    ("gradients RUN test:0 --target 3", ["class 3 does not exist", "0 to 2"]),
     ("predict RUN nothing.png", ["nothing.png", "test:0"]),
     ("predict TINY test:0", ["give a run"]),
     ("evaluate RUN@9", ["epoch 9", "1, 2"]),
@@ -181,9 +181,9 @@ def test_a_network_without_convolutions(cutaway: Cutaway, stage: Path) -> None:
     assert cutaway("train", stage / "colours", *words).code == 0
     run = "runs/colours-tiny-1"
     for command in (("maps", run, "test:0"), ("kernels", run), ("gradients", run, "test:0")):
-        assert "has no convolution; name a layer with --layer" in refuse(cutaway, *command)
+        assert "has no 2-D convolution; name the layers to look at" in refuse(cutaway, *command)
     told = cutaway("gradients", run, "test:0", "-l", "2", "--out", "here")
-    assert told.out == "here/arrays.safetensors\nbeside it: about.json\n"
+    assert told.out == "here/arrays.safetensors\nbeside it: certificate.json\n"
 
 
 def test_weights_of_another_architecture(cutaway: Cutaway, stage: Path, run: Path) -> None:

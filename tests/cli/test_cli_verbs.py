@@ -193,25 +193,25 @@ def test_maps_are_what_the_lens_gives(cutaway: Cutaway, run: Path, stage: Path) 
     answer = json.loads(told.out)
     folder = Path(answer["folder"])
     assert folder == Path("pictures/maps-one-003")
-    assert {"network.png", "maps-0.png", "maps-3.png", "arrays.safetensors", "about.json"} == set(answer["files"])
+    assert {"network.png", "maps-0.png", "maps-3.png", "arrays.safetensors", "certificate.json"} == set(answer["files"])
     assert {path.name for path in folder.iterdir()} == set(answer["files"])
     model = load_model(str(run))
     expected = feature_maps(model.network, as_input(photo(stage), model), ["0", "3"])
     arrays = load_file(folder / "arrays.safetensors")
     assert arrays.keys() == expected.keys()
-    assert all(torch.equal(arrays[name], value[0]) for name, value in expected.items())
-    assert json.loads((folder / "about.json").read_text())["image"] == str(photo(stage))
+    assert all(torch.equal(arrays[name], value) for name, value in expected.items())
+    assert json.loads((folder / "certificate.json").read_text())["parameters"]["images"] == [str(photo(stage))]
 
 
 def test_maps_of_chosen_layers_and_channels(cutaway: Cutaway, run: Path) -> None:
     told = cutaway("maps", f"{run}@last", "val:2", "-l", "3", "--layer", "4", "--channels", 5, "--out", "here")
     assert told.out.splitlines()[0] == "here/network.png"
-    assert told.out.splitlines()[1] == "beside it: maps-3.png, maps-4.png, arrays.safetensors, about.json"
+    assert told.out.splitlines()[1] == "beside it: maps-3.png, maps-4.png, arrays.safetensors, certificate.json"
     assert {path.name for path in Path("here").glob("*.png")} == {"network.png", "maps-3.png", "maps-4.png"}
     data = load_data(run.parents[1] / "colours")
     model = load_model(f"{run}@last")
     images = model.preprocessing(torch.from_numpy(data.splits["val"].images[[2]]))
-    expected = feature_maps(model.network, images, ["3"])["3"][0]
+    expected = feature_maps(model.network, images, ["3"])["3"]
     assert torch.equal(load_file("here/arrays.safetensors")["3"], expected)
 
 
@@ -232,13 +232,13 @@ def test_gradients_are_what_the_lens_gives(cutaway: Cutaway, run: Path, stage: P
     arrays = load_file("g/arrays.safetensors")
     assert arrays.keys() == expected.keys()
     assert all(torch.allclose(arrays[name], value, atol=1e-7) for name, value in expected.items())
-    assert json.loads(Path("g/about.json").read_text())["target"] == CLASSES[index]
+    assert json.loads(Path("g/certificate.json").read_text())["parameters"]["target"] == [CLASSES[index]]
 
 
 def test_gradients_take_the_predicted_class_by_default(cutaway: Cutaway, run: Path, stage: Path) -> None:
     cutaway("gradients", run, photo(stage), "--out", "g")
     (first,) = json.loads(cutaway("predict", run, photo(stage), "--json").out)
-    assert json.loads(Path("g/about.json").read_text())["target"] == first["classes"][0]["class"]
+    assert json.loads(Path("g/certificate.json").read_text())["parameters"]["target"] == [first["classes"][0]["class"]]
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cutaway.cli.app import app
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from cutaway.cli.subject import Subject
-    from cutaway.pictures import Picture
 
 ModelName = Annotated[
     str,
@@ -55,10 +49,10 @@ def predict(
 
     Prints probability and score (the logit, which is what the network returns), best first.
     """
-    from cutaway.cli.subject import open_subject
+    from cutaway.scope import Scope
 
-    subject = open_subject(model, weights)
-    ranked = {name: subject.ranking(subject.image(name).input)[:top] for name in images}
+    found = Scope(model, weights=weights).predict(images)
+    ranked = {name: rows[:top] for name, rows in zip(images, found, strict=True)}
     if as_json:
         print(json.dumps([{"image": name, "classes": rows} for name, rows in ranked.items()], ensure_ascii=False))
         return
@@ -84,25 +78,14 @@ def maps(
     One figure of the whole network (ten channels of each layer), one picture a layer, and the values themselves in
     arrays.safetensors.
     """
-    from cutaway.cli.subject import open_subject
-    from cutaway.lenses.activations import feature_maps
-    from cutaway.pictures import channel_grid, network_figure
+    from cutaway.cli.results import folder_for, save_and_tell
+    from cutaway.scope import Scope
+    from cutaway.scope.looking import feature_maps, of_convolutions
 
-    subject = open_subject(model, weights)
-    wanted = set() if layer else set(subject.convolutions)
-    seen = subject.image(image)
-    found = feature_maps(subject.model.network, seen.input, layer or None)
-    if wanted:
-        found = {name: value for name, value in found.items() if name.partition("#")[0] in wanted}
-    arrays = {name: value[0].float().cpu() for name, value in found.items()}
-    pictures = {
-        f"maps-{name}": channel_grid(value.numpy(), layer=name, count=channels, seed=seed)
-        for name, value in arrays.items()
-    }
-    figure = [(name, value.numpy()) for name, value in arrays.items()]
-    pictures = {"network": network_figure(figure, count=channels or 10, seed=seed, title=seen.name), **pictures}
-    folder = out or Path("pictures") / f"maps-{subject.name}-{seen.stem}"
-    _finish(folder, subject, pictures, arrays, {"image": seen.name, "channels": channels, "seed": seed}, as_json)
+    scope = Scope(model, weights=weights)
+    found = feature_maps(scope, image, layer, channels=channels, seed=seed)
+    found = found if layer else of_convolutions(scope, found)
+    save_and_tell(found, folder_for(out, "maps", model, image), as_json)
 
 
 @app.command()
@@ -118,15 +101,12 @@ def kernels(
 
     One picture a layer, and the values themselves in arrays.safetensors.
     """
-    from cutaway.cli.subject import open_subject
-    from cutaway.lenses.weights import kernels as read_kernels
-    from cutaway.pictures import kernel_grid
+    from cutaway.cli.results import folder_for, save_and_tell
+    from cutaway.scope import Scope
+    from cutaway.scope.looking import kernels as read_kernels
 
-    subject = open_subject(model, weights)
-    network = subject.model.network
-    arrays = {name: read_kernels(network, name).float().cpu().contiguous() for name in layer or subject.convolutions}
-    pictures = {f"kernels-{name}": kernel_grid(value.numpy(), layer=name, seed=seed) for name, value in arrays.items()}
-    _finish(out or Path("pictures") / f"kernels-{subject.name}", subject, pictures, arrays, {"seed": seed}, as_json)
+    found = read_kernels(Scope(model, weights=weights), layer, seed=seed)
+    save_and_tell(found, folder_for(out, "kernels", model), as_json)
 
 
 @app.command()
@@ -148,28 +128,14 @@ def gradients(
     The gradient of the cross-entropy for one image and its right class: one picture a layer, and the values
     themselves in arrays.safetensors.
     """
-    import torch
+    from cutaway.cli.results import folder_for, save_and_tell
+    from cutaway.scope import Scope
+    from cutaway.scope.looking import gradients as weight_gradients
+    from cutaway.scope.looking import need_convolutions
 
-    from cutaway.cli.subject import open_subject
-    from cutaway.lenses.weights import gradients as weight_gradients
-    from cutaway.pictures import kernel_grid
-
-    subject = open_subject(model, weights)
-    seen = subject.image(image)
-    best = subject.ranking(seen.input)[0]["class"]
-    chosen = subject.target(target if target is not None else best)
-    names = layer or subject.convolutions
-    found = weight_gradients(subject.model.network, seen.input, torch.tensor([chosen]), names)
-    arrays = {name: value.float().cpu().contiguous() for name, value in found.items()}
-    pictures = {
-        f"gradients-{name}": kernel_grid(value.numpy(), layer=name, what="gradients of the kernels", seed=seed)
-        for name, value in arrays.items()
-        if value.ndim == 4
-    }
-    about = {"image": seen.name, "target": subject.model.classes[chosen], "seed": seed}
-    _finish(
-        out or Path("pictures") / f"gradients-{subject.name}-{seen.stem}", subject, pictures, arrays, about, as_json
-    )
+    scope = Scope(model, weights=weights)
+    found = weight_gradients(scope, image, target, layer or need_convolutions(scope), seed=seed)
+    save_and_tell(found, folder_for(out, "gradients", model, image), as_json)
 
 
 @app.command()
@@ -197,22 +163,3 @@ def curves(
     else:
         raise InputError(f"--out is {path}, expected a name ending in .html, .png, .svg or .pdf")
     print(path)
-
-
-def _finish(
-    folder: Path,
-    subject: Subject,
-    pictures: dict[str, Picture],
-    arrays: dict[str, Tensor],
-    about: dict[str, Any],
-    as_json: bool,
-) -> None:
-    from cutaway.cli.subject import save_all
-
-    files = save_all(folder, subject, pictures, arrays, about)
-    if as_json:
-        print(json.dumps({"folder": str(folder), "files": files}, ensure_ascii=False))
-        return
-    print(folder / files[0])
-    rest = files[1:]
-    print(f"beside it: {', '.join(rest) if len(rest) < 5 else f'{rest[0]} ... {rest[-1]}, {len(rest)} files'}")

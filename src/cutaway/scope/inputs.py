@@ -64,8 +64,8 @@ def read_inputs(images: Any, preprocessing: Preprocessing | None, spec: str = ""
         return _standardised(torch.stack(list(several)), preprocessing)
     if preprocessing is None:
         raise InputError(
-            "nobody knows how pixels become this network's input; "
-            "give Scope(model, preprocessing=Preprocessing(shape, mean, std)), or a standardised float tensor"
+            f"{spec or 'this network'} does not say how its input is standardised; give a run, weights that say it, "
+            "or Scope(model, preprocessing=Preprocessing(shape, mean, std))"
         )
     pixels = torch.stack([_pixels(one, preprocessing, spec) for one in several])
     return Inputs(preprocessing(pixels), pixels, tuple(_name(one, index) for index, one in enumerate(several)))

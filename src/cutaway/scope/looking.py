@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cutaway.errors import InputError
 from cutaway.lenses import activations, weights
-from cutaway.lenses.capture import need_finite
+from cutaway.lenses.capture import module_name, need_finite
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.targets import parse_target
 from cutaway.pictures import Picture, channel_grid, kernel_grid, network_figure
@@ -87,6 +87,24 @@ class Gradients(Kernels):
     """The gradient of the loss with respect to each layer's weight: `kernels` holds them, in the weights' shapes."""
 
 
+def predict(scope: Scope, images: Any) -> list[list[dict[str, Any]]]:
+    """For each image all classes, best first."""
+    given = scope.inputs(images)
+    logits = weights.logits(scope.network, given.values)
+    need_finite(logits, "the score of a class", scope.network, given.values)
+    found = []
+    for row, shares in zip(logits, logits.softmax(1), strict=True):
+        order = row.argsort(descending=True, stable=True).tolist()
+        names = [scope.classes[index] if index < len(scope.classes) else str(index) for index in order]
+        found.append(
+            [
+                {"class": name, "logit": float(row[index]), "probability": float(shares[index])}
+                for name, index in zip(names, order, strict=True)
+            ]
+        )
+    return found
+
+
 def feature_maps(
     scope: Scope, images: Any, layers: str | Sequence[str] | None, *, channels: int | None = None, seed: int = 0
 ) -> FeatureMaps:
@@ -98,6 +116,12 @@ def feature_maps(
         need_finite(value, f"what layer '{layer}' returns", scope.network, given.values)
     certificate = Certificate("feature maps", {"images": list(given.names), "layers": list(found)}, seed)
     return FeatureMaps(found, given.names, scope.certify(certificate), channels)
+
+
+def of_convolutions(scope: Scope, found: FeatureMaps) -> FeatureMaps:
+    """Of these maps those that convolutions return, every call of them."""
+    convolutions = set(need_convolutions(scope))
+    return replace(found, maps={name: maps for name, maps in found.maps.items() if module_name(name) in convolutions})
 
 
 def kernels(scope: Scope, layers: str | Sequence[str] | None, *, seed: int = 0) -> Kernels:
@@ -133,7 +157,7 @@ def need_convolutions(scope: Scope) -> list[str]:
     """The names of all convolutions, or an error where there is none."""
     names = weights.conv_names(scope.network)
     if not names:
-        raise InputError(f"{scope.name} has no 2-D convolution, so there are no kernels to show")
+        raise InputError(f"{scope.name} has no 2-D convolution; name the layers to look at, `cutaway summary` lists them")
     return names
 
 

@@ -97,6 +97,12 @@ class Scope:
         """Every layer with output shape, parameters, multiply-adds and theoretical receptive field."""
         return summarize(self.network, self._shape(shape))
 
+    def predict(self, images: Any) -> list[list[dict[str, Any]]]:
+        """For each image all classes, best first: `class`, `logit` (what the network returns) and `probability`."""
+        from cutaway.scope.looking import predict
+
+        return predict(self, images)
+
     def feature_maps(self, images: Any, layers: str | Sequence[str] | None = None) -> FeatureMaps:
         """What each layer returns for each image; None for every layer that returns maps."""
         from cutaway.scope.looking import feature_maps

@@ -1,0 +1,41 @@
+"""What a lens found, saved and told: the last lines of every verb that looks inside."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cutaway.scope import Result
+
+_FEW = 5
+
+
+def folder_for(out: Path | None, *words: str) -> Path:
+    """Where results go: `out`, or a folder in pictures/ named after verb, model and image.
+
+    >>> str(folder_for(None, "maps", "runs/faces-1@7", "photos/cat.jpg"))
+    'pictures/maps-faces-1-7-cat'
+    """
+    # test:412 is a name as well: only a file's ending goes.
+    stems = [re.sub(r"\.(jpe?g|png|gif|bmp|webp|tiff?)$", "", Path(word).name, flags=re.IGNORECASE) for word in words]
+    return out or Path("pictures") / re.sub(r"[^\w.-]+", "-", "-".join(stems))
+
+
+def save_and_tell(
+    found: Result, folder: Path, as_json: bool, *, text: str = "", report: Mapping[str, Any] | None = None
+) -> None:
+    """Save `found` in `folder`; print `text` and the files, or one JSON object with `report` and the certificate."""
+    files = [path.name for path in found.save(folder)]
+    if as_json:
+        told = {"folder": str(folder), "files": files, **(report or {}), "certificate": found.certificate.as_dict()}
+        print(json.dumps(told, ensure_ascii=False, default=str))
+        return
+    if text:
+        print(text)
+    print(folder / files[0])
+    rest = files[1:]
+    print(f"beside it: {', '.join(rest) if len(rest) < _FEW else f'{rest[0]} ... {rest[-1]}, {len(rest)} files'}")

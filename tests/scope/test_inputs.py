@@ -1,0 +1,96 @@
+"""Whatever a person has in hand becomes the same input as the decoder and the preprocessing give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cutaway.data import decode
+from cutaway.errors import InputError
+from cutaway.models import Preprocessing
+from cutaway.scope.inputs import read_inputs
+
+RGB = Preprocessing((3, 6, 8), (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+GREY = Preprocessing((1, 6, 8), (0.5,), (0.25,))
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 8), dtype=np.uint8)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(PIXELS.transpose(1, 2, 0)).save(path)
+    return path
+
+
+def test_all_roads_lead_to_one_input(photo: Path) -> None:
+    truth = RGB(torch.from_numpy(decode(photo, size=(6, 8)))[None])
+    rows = PIXELS.transpose(1, 2, 0)
+    ways: list[Any] = [
+        photo,
+        str(photo),
+        Image.open(photo),
+        rows,
+        torch.from_numpy(PIXELS),
+        PIXELS,
+        PIXELS[None],
+        truth,
+    ]
+    for way in ways:
+        given = read_inputs(way, RGB)
+        assert torch.allclose(given.values, truth, atol=1e-6)
+        assert torch.equal(given.pixels, torch.from_numpy(PIXELS)[None])
+    mixed = read_inputs([photo, rows, PIXELS], RGB)
+    assert mixed.names == (str(photo), "image 1", "image 2")
+    assert torch.equal(mixed.values, truth.expand(3, -1, -1, -1))
+
+
+def test_photographs_are_resized_turned_grey_and_laid_on_white() -> None:
+    large = Image.new("RGBA", (80, 60), (255, 0, 0, 0))
+    given = read_inputs(large, GREY)
+    assert given.pixels.shape == (1, 1, 6, 8)
+    assert bool((given.pixels == 255).all())  # nothing of the red is left under full transparency
+
+
+def test_a_float_tensor_is_taken_as_it_is_and_shown_as_it_was() -> None:
+    values = RGB(torch.from_numpy(PIXELS)[None])
+    given = read_inputs(values, RGB)
+    assert given.values is values
+    assert torch.equal(given.pixels[0], torch.from_numpy(PIXELS))
+    unknown = read_inputs(values, None)
+    assert unknown.values is values
+    assert int(unknown.pixels.min()) == 0
+    assert int(unknown.pixels.max()) == 255
+
+
+def test_a_flat_image_of_an_unknown_range() -> None:
+    assert read_inputs(torch.full((1, 1, 2, 2), 3.0), None).pixels.tolist() == [[[[0, 0], [0, 0]]]]
+
+
+@pytest.mark.parametrize(
+    ("images", "preprocessing", "sentence"),
+    [
+        ([], RGB, "there is no image to look at"),
+        (torch.zeros(0, 3, 6, 8), RGB, r"at least one image; found \(0, 3, 6, 8\)"),
+        (torch.zeros(1, 1, 6, 8), RGB, "images must be 3x6x8; found 1x6x8"),
+        (torch.full((1, 3, 6, 8), 255.0), RGB, r"must be standardised, about -2\.5 to 2\.5 .*found 255 .* as uint8"),
+        (np.zeros((3, 6, 8), dtype=np.float32), RGB, "pixels must be uint8, 0 to 255; found float32"),
+        (np.zeros((5, 6, 8), dtype=np.uint8), RGB, "pixels must be 3x6x8 or .*; found 5x6x8"),
+        ("nowhere.png", RGB, "there is no image file nowhere.png"),
+        ("test:3", RGB, "'test:3' means an image of a run's data"),
+        (PIXELS, None, "does not say how its input is standardised"),
+    ],
+)
+def test_sentences(images: Any, preprocessing: Preprocessing | None, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        read_inputs(images, preprocessing)
+
+
+def test_a_file_that_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"broken\.jpg cannot be read"):
+        read_inputs(tmp_path / "broken.jpg", RGB)
