@@ -16,7 +16,8 @@ import cutaway
 ROOT = Path(cutaway.__file__).parent
 # From the ground up; rooms on one line are neighbours that may not know each other, unless NEIGHBOURS says so.
 FLOORS = [
-    ("errors", "files", "restoring", "computing"),
+    ("errors", "files", "restoring"),
+    ("computing",),
     ("runs", "pictures", "data"),
     ("models", "lenses"),
     ("training", "scope"),
@@ -35,6 +36,7 @@ PUBLIC = [
     "Model",
     "Run",
     "Scope",
+    "compare",
     "evaluate",
     "load_data",
     "load_model",

@@ -17,9 +17,9 @@ import pytest
 import torch
 import typer
 
-from cutaway.cli.app import app
+from cutaway.cli.app import _VERBS, app
 from cutaway.files import write_json
-from cutaway.models import build
+from cutaway.models import Preprocessing, build
 from cutaway.runs import SCHEMA_VERSION
 from cutaway.training.recipe import FLIPS, INITIALISATIONS, OPTIMIZERS, SCHEDULES, Recipe
 
@@ -35,7 +35,7 @@ def read(name: str) -> str:
 
 
 def verbs() -> dict[str, Any]:
-    for module in ("training", "looking"):
+    for module in _VERBS:
         import_module(f"cutaway.cli.{module}")
     return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # a program with verbs is a group
 
@@ -99,7 +99,9 @@ def test_each_flip_is_on_the_page_about_data() -> None:
 
 def test_each_page_is_in_the_index() -> None:
     for page in (ROOT / "docs").rglob("*.md"):
-        assert page.name == "index.md" or f"({page.name})" in read("docs/index.md")
+        index = "docs/lenses.md" if page.parent.name == "lenses" else "docs/index.md"
+        name = page.relative_to(ROOT / "docs").as_posix()
+        assert name == "index.md" or f"({name})" in read(index)
 
 
 def links() -> Iterator[tuple[Path, str]]:
@@ -162,7 +164,9 @@ def surroundings(folder: Path) -> dict[str, Any]:
     (path / "metrics.jsonl").write_text(line, encoding="utf-8")
     (path / "checkpoints").mkdir()
     (path / "checkpoints" / "epoch-0001.safetensors").touch()
-    names = {"network": network, "images": images, "targets": targets, "batches": [images, images]}
+    preprocessing = Preprocessing((3, 16, 16), (0.5,) * 3, (0.25,) * 3)
+    scope = cutaway.Scope(network, preprocessing=preprocessing)
+    names = {"network": network, "images": images, "targets": targets, "batches": [images, images], "scope": scope}
     return {**names, "cutaway": cutaway, "np": np, "torch": torch}
 
 

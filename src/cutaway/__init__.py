@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from cutaway.errors import InputError
     from cutaway.models import Model, load_model
     from cutaway.runs import Run, open_run
-    from cutaway.scope import Scope
+    from cutaway.scope import Scope, compare
     from cutaway.training import evaluate, resume, train
 
 __version__ = "0.1.0"
@@ -24,6 +24,7 @@ _HOME = {
     "Run": "runs",
     "open_run": "runs",
     "Scope": "scope",
+    "compare": "scope",
     "evaluate": "training",
     "resume": "training",
     "train": "training",
@@ -35,6 +36,7 @@ __all__ = [
     "Model",
     "Run",
     "Scope",
+    "compare",
     "evaluate",
     "load_data",
     "load_model",

@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from cutaway.errors import InputError
 from cutaway.lenses.capture import call_name, capture, images_for, is_leaf
+from cutaway.lenses.saturation import Ends, ends_of_call, ends_of_module, is_activation
 from cutaway.restoring import untouched
-
-_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.ELU, nn.Hardswish, nn.Mish, nn.Threshold)
-_FUNCTIONS: set[Callable[..., Any]] = {
-    *(F.relu, F.relu_, F.relu6, F.leaky_relu, F.leaky_relu_, F.gelu, F.silu, F.elu, F.elu_, F.hardswish, F.mish),
-    *(torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
-}
 
 
 def feature_maps(network: nn.Module, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -61,6 +56,11 @@ class ActivationStatistics:
         channels: number of channels.
         mean: mean of all values.
         max: largest value.
+        min: smallest value.
+        saturated_fraction: share of its values at an end of its range, where its slope is (nearly) zero, 0 .. 1: for a
+            ReLU the zeros, for a ReLU6 also the sixes, for a sigmoid what is within a hundredth of 0 or 1; see
+            `saturation`. Always 0 for an activation without ends.
+        saturated_channels: channels that were at an end everywhere on all images, and not dead.
     """
 
     layer: str
@@ -70,6 +70,9 @@ class ActivationStatistics:
     channels: int
     mean: float
     max: float
+    min: float = 0.0
+    saturated_fraction: float = 0.0
+    saturated_channels: tuple[int, ...] = ()
 
     @property
     def dead_fraction(self) -> float:
@@ -78,66 +81,92 @@ class ActivationStatistics:
 
 
 def activation_statistics(network: nn.Module, batches: Iterable[Tensor]) -> dict[str, ActivationStatistics]:
-    """Zero fraction, dead channels, mean and maximum of every activation (ReLU and its relatives) over all batches.
+    """Zeros, dead and saturated channels, mean and extremes of every activation over all batches.
 
-    Modules and functions are seen alike (`nn.ReLU`, `F.relu`), each call by its own name. The batches are read one by
-    one and nothing of them is kept, so a whole data set can pass.
+    Activations are ReLU and its relatives, sigmoid, tanh and theirs. Modules and functions are seen alike (`nn.ReLU`,
+    `F.relu`), each call by its own name. The batches are read one by one and nothing of them is kept, so a whole data
+    set can pass.
 
     Args:
         network: any module that takes one image batch; it runs in eval mode, without gradients.
         batches: float (N, C, H, W) tensors, as the network expects them.
     """
-    totals: dict[str, _Total] = {}
+    totals = ActivationTotals(network)
     for images in batches:
-        _add_batch(network, images, totals)
-    return {name: total.result(name) for name, total in totals.items()}
+        with untouched(network), torch.no_grad(), totals.watching():
+            network.eval()
+            network(images_for(network, images))
+    return totals.result()
 
 
-def _add_batch(network: nn.Module, images: Tensor, totals: dict[str, _Total]) -> None:
-    def add(name: str, source: str, last: bool, value: Tensor) -> None:
-        totals.setdefault(name, _Total(source)).add(value, last)
+class ActivationTotals:
+    """The running statistics of one network's activations, for passes that are made for something else as well."""
 
-    with untouched(network), torch.no_grad(), _Watch(network, add).installed():
-        network.eval()
-        network(images_for(network, images))
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.totals: dict[str, _Total] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Count one batch in: the pass through the network that is made inside; one that raises counts for nothing."""
+        seen: list[tuple[str, _Total]] = []
+
+        def add(name: str, source: str, last: bool, ends: Ends, value: Tensor) -> None:
+            seen.append((name, _Total(source, value, last, ends)))
+
+        with _Watch(self.network, add).installed():
+            yield
+        for name, total in seen:
+            self.totals[name] = self.totals[name] + total if name in self.totals else total
+
+    def result(self) -> dict[str, ActivationStatistics]:
+        """The statistics so far, by the activation's name."""
+        return {name: total.result(name) for name, total in self.totals.items()}
 
 
 class _Total:
-    """Running sums over batches; they stay on the device, so that a batch costs no synchronisation."""
+    """Sums over one or more batches; they stay on the device, so that a batch costs no synchronisation."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.values = 0
-        self.nonzero: Tensor | None = None
-        self.sum: Tensor | None = None
-        self.max: Tensor | None = None
-
-    def add(self, value: Tensor, last: bool) -> None:
-        """Count one batch in; the channels are the last dimension if `last`, else dimension 1."""
+    def __init__(self, source: str, value: Tensor, last: bool, ends: Ends) -> None:
+        """Those of one batch; the channels are the last dimension if `last`, else dimension 1."""
         channel = value.ndim - 1 if last else 1
-        nonzero = value.count_nonzero([axis for axis in range(value.ndim) if axis != channel])
-        total, peak = value.sum(dtype=torch.float32), value.amax().float()
-        self.nonzero = nonzero if self.nonzero is None else self.nonzero + nonzero
-        self.sum = total if self.sum is None else self.sum + total
-        self.max = peak if self.max is None else torch.maximum(self.max, peak)
-        self.values += value.numel()
+        others = [axis for axis in range(value.ndim) if axis != channel]
+        self.source = source
+        self.values = value.numel()
+        self.nonzero = value.count_nonzero(others)
+        self.sum = value.sum(dtype=torch.float32)
+        self.least, self.most = (end.float() for end in value.aminmax())
+        # A ReLU's only end is its zero, which is counted already.
+        self.inside = self.nonzero if ends.zero_alone else (~ends.reached(value)).sum(others)
+
+    def __add__(self, other: _Total) -> _Total:
+        total = copy(self)
+        for name in ("values", "nonzero", "sum", "inside"):
+            setattr(total, name, getattr(self, name) + getattr(other, name))
+        total.least, total.most = torch.minimum(self.least, other.least), torch.maximum(self.most, other.most)
+        return total
 
     def result(self, name: str) -> ActivationStatistics:
         """The statistics so far."""
-        assert self.nonzero is not None  # add() came first
-        assert self.sum is not None
-        assert self.max is not None
-        counts = self.nonzero.tolist()
-        dead = tuple(channel for channel, count in enumerate(counts) if count == 0)
-        mean = float(self.sum) / self.values
-        zeros = 1 - sum(counts) / self.values
-        return ActivationStatistics(name, self.source, zeros, dead, len(counts), mean, float(self.max))
+        nonzero, inside = self.nonzero.tolist(), self.inside.tolist()
+        return ActivationStatistics(
+            layer=name,
+            source=self.source,
+            zero_fraction=(self.values - sum(nonzero)) / self.values,
+            dead_channels=tuple(channel for channel, count in enumerate(nonzero) if not count),
+            channels=len(nonzero),
+            mean=float(self.sum) / self.values,
+            max=float(self.most),
+            min=float(self.least),
+            saturated_fraction=(self.values - sum(inside)) / self.values,
+            saturated_channels=tuple(channel for channel, count in enumerate(nonzero) if count and not inside[channel]),
+        )
 
 
 class _Watch:
     """Follows one forward pass: which module runs, which layer each tensor came from, and every activation."""
 
-    def __init__(self, network: nn.Module, add: Callable[[str, str, bool, Tensor], None]) -> None:
+    def __init__(self, network: nn.Module, add: Callable[[str, str, bool, Ends, Tensor], None]) -> None:
         self.network = network
         self.add = add
         self.running: list[str] = []
@@ -158,16 +187,16 @@ class _Watch:
     def _before(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
             self.running.append(name)
-            self.inside_activation += isinstance(module, _ACTIVATIONS)
+            self.inside_activation += is_activation(module)
 
         return hook
 
     def _after(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             self.running.pop()
-            if isinstance(module, _ACTIVATIONS):
+            if is_activation(module):
                 self.inside_activation -= 1
-                self.activation(name, args, output)
+                self.activation(name, args, output, ends_of_module(module))
             elif is_leaf(module) and isinstance(output, Tensor):
                 self._pass_on(name, module, args, output)
 
@@ -185,12 +214,12 @@ class _Watch:
         known: tuple[str, bool] = self.weighted if given is None else self.origin.get(given, self.weighted)
         return known
 
-    def activation(self, name: str, args: tuple[Any, ...], output: Tensor) -> None:
+    def activation(self, name: str, args: tuple[Any, ...], output: Tensor, ends: Ends) -> None:
         """Count the output of one activation."""
         source, last = self._source(args)
         call = call_name(name, self.calls[name])
         self.calls[name] += 1
-        self.add(call, source, last or output.ndim == 3, output)
+        self.add(call, source, last or output.ndim == 3, ends, output)
         self.origin[output] = (source, last)
 
 
@@ -202,9 +231,9 @@ class _Functions(TorchFunctionMode):
         self.watch = watch
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func not in _FUNCTIONS or self.watch.inside_activation:
-            return func(*args, **(kwargs or {}))
         output = func(*args, **(kwargs or {}))
-        prefix = self.watch.running[-1] if self.watch.running else ""
-        self.watch.activation(f"{prefix}.{func.__name__.rstrip('_')}()".lstrip("."), args, output)
+        ends = None if self.watch.inside_activation else ends_of_call(func, args, kwargs or {})
+        if ends is not None:
+            prefix = self.watch.running[-1] if self.watch.running else ""
+            self.watch.activation(f"{prefix}.{func.__name__.strip('_')}()".lstrip("."), args, output, ends)
         return output

@@ -1,0 +1,117 @@
+"""The verb that explains: explain."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cutaway.cli.app import app
+from cutaway.cli.looking import Json, ModelName, Weights
+
+if TYPE_CHECKING:
+    from cutaway.scope.explanation import Explanation
+    from cutaway.scope.ranking import Ranking
+
+_ALL = "all"
+
+
+@app.command()
+def explain(
+    model: ModelName,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files, or test:412.")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="NAME",
+            help="A method; repeat it to rank several, or say all.  [default: grad-cam]",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="A class by name or index, 'cat - dog', or a unit LAYER:CHANNEL.  [default: the predicted class]",
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            "--layer", "-l", metavar="NAME", help="The layer that a CAM reads.  [default: the last one with maps]"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all random choices.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where pictures and arrays go.  [default: in pictures/]")
+    ] = None,
+    weights: Weights = None,
+    as_json: Json = False,
+) -> None:
+    """Draw which parts of an image speak for a class.
+
+    One method gives its map. Several, or `--method all`, are ranked by how faithful their maps of these images are.
+    """
+    from cutaway.cli.terminal import TerminalWatcher
+    from cutaway.scope import Scope
+    from cutaway.scope.result import file_name
+
+    scope = Scope(model, weights=weights)
+    folder = out or Path("pictures") / file_name("explain", Path(model).name, Path(images[0]).stem)
+    wanted = method or ["grad-cam"]
+    found: Explanation | Ranking
+    with TerminalWatcher() as watcher:
+        if len(wanted) == 1 and wanted[0] != _ALL:
+            found = scope.explain(images, wanted[0], target, layer, seed=seed, progress=watcher.work)
+        else:
+            names = None if _ALL in wanted else wanted
+            found = scope.rank(images, names, target, layer=layer, seed=seed, progress=watcher.work)
+    files = [path.name for path in found.save(folder)]
+    if as_json:
+        print(json.dumps({"folder": str(folder), "files": files, **_report(found)}, default=str, ensure_ascii=False))
+        return
+    print(_text(found))
+    print(folder / files[0])
+    print(f"beside it: {', '.join(files[1:])}")
+
+
+def _report(found: Explanation | Ranking) -> dict[str, Any]:
+    """What was found, as JSON."""
+    from cutaway.scope.explanation import Explanation
+
+    certificate = {"certificate": found.certificate.as_dict()}
+    if isinstance(found, Explanation):
+        method, layer = found.attribution.method, found.attribution.layer
+        return {"method": method, "layer": layer, "images": _images(found), **certificate}
+    return {"best": found.best, "methods": found.table(), **certificate}
+
+
+def _images(found: Explanation) -> list[dict[str, Any]]:
+    target, scores = found.attribution.target, found.attribution.scores.tolist()
+    return [{"image": name, "target": target.name(i), "score": scores[i]} for i, name in enumerate(found.names)]
+
+
+def _text(found: Explanation | Ranking) -> str:
+    """What was found, for a person: a line an image and the certificate's, or the table of methods."""
+    from cutaway.scope.explanation import Explanation
+
+    if isinstance(found, Explanation):
+        lines = [f"{row['image']}: {row['target']}, score {row['score']:.3f}" for row in _images(found)]
+        return "\n".join([*lines, found.certificate.line()])
+    return _ranked(found)
+
+
+def _ranked(found: Ranking) -> str:
+    from cutaway.cli.table import table, terminal_width
+    from cutaway.scope.ranking import MEASURES
+
+    rows = []
+    for row in found.rows:
+        numbers = {name: f"{row.numbers[name]:.3f}" if row.numbers else None for name in MEASURES}
+        place, seconds = (f"{row.place:.1f}", f"{row.seconds:.2f}") if row.numbers else (None, None)
+        rows.append({"method": row.method, "place": place, **numbers, "seconds": seconds, "note": row.note})
+    directions = ", ".join(f"{name} {'high' if larger else 'low'}" for name, larger in MEASURES.items())
+    return f"{table(rows, terminal_width(), ['note'])}\n\nplace: mean over the five measures; best is {directions}"

@@ -1,0 +1,184 @@
+"""What a class activation map needs to know of a network: its layer, how that lies in memory, and its linear head."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cutaway.errors import InputError
+from cutaway.lenses.capture import bare, call_name, images_for, module_name, observe, tensors_in
+from cutaway.lenses.forward import opened
+from cutaway.restoring import untouched
+
+LEAST_SIDE = 4
+# These return what they were given, or a size that the head wants instead of the map's own.
+_NO_MAKERS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Softmax, nn.Identity)
+
+
+@dataclass(frozen=True)
+class _Output:
+    name: str
+    shape: tuple[int, ...]
+    maker: bool
+
+    @property
+    def side(self) -> int:
+        """The shorter side of a map; 0 where the output is none."""
+        return min(self.shape[2:]) if self.maker and len(self.shape) == 4 else 0
+
+    @property
+    def has_places(self) -> bool:
+        return self.side > 0 and max(self.shape[2:]) > 1
+
+
+def good_layer(network: nn.Module, images: Tensor, *, side: int = LEAST_SIDE) -> str:
+    """The layer to draw class activation maps at: the deepest whose maps still show where.
+
+    Among all modules that return maps it is the last with maps of at least `side` x `side` places, else the last with
+    more than one place; of modules that return the same tensor it is the outermost (`layer4`, not
+    `layer4.1.relu#1`). Dropout and adaptive pooling do not count: they make no maps of their own. The logits must
+    depend on it.
+
+    Args:
+        network: any classifier; left as it was.
+        images: float (N, C, H, W), as the network expects them; the first one is passed through it twice.
+        side: below four places a side a map is too coarse to point at anything; 1 for the very last maps.
+
+    Raises:
+        InputError: a network without maps, or one that turns them into tokens early on (a vision transformer).
+
+    >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3))
+    >>> good_layer(network, torch.zeros(1, 1, 8, 8))
+    '1'
+    """
+    network = bare(network)
+    outputs = _outputs(network, images[:1])
+    with_places = [output for output in reversed(outputs) if output.has_places]
+    for output in [*(output for output in with_places if output.side >= side), *with_places]:
+        if _reaches_the_logits(network, images[:1], output.name):
+            _refuse_tokens(network, outputs, output)
+            return output.name
+    raise InputError(
+        f"{type(network).__name__} has no layer with maps (N, K, H, W) of more than one place for images of "
+        f"{'x'.join(map(str, images.shape[1:]))}; choose a method that needs none, such as 'integrated-gradients'"
+    )
+
+
+def _outputs(network: nn.Module, image: Tensor) -> list[_Output]:
+    """What every module of the network returns for one image, in the order in which the modules finish."""
+    found: list[_Output] = []
+    calls: Counter[str] = Counter()
+
+    def hook(name: str) -> Callable[..., None]:
+        def after(module: nn.Module, _args: Any, value: Any) -> None:
+            parts = dict(tensors_in(value))
+            maker = not isinstance(module, _NO_MAKERS)
+            called = call_name(name, calls[name])
+            calls[name] += 1
+            # A network may give its parts other batches (windows of an image); those are no maps of the image.
+            found.extend(
+                _Output(called + part, tuple(t.shape), maker) for part, t in parts.items() if t.shape[:1] == (1,)
+            )
+
+        return after
+
+    with untouched(network), torch.no_grad(), ExitStack() as handles:
+        network.eval()
+        for name, module in network.named_modules():
+            if name and ".parametrizations." not in name:
+                handles.enter_context(module.register_forward_hook(hook(name)))
+        network(images_for(network, image))
+    return found
+
+
+def _reaches_the_logits(network: nn.Module, image: Tensor, layer: str) -> bool:
+    with opened(network) as forward:
+        return bool(forward(image, [layer], start=layer)[""].requires_grad)
+
+
+def _refuse_tokens(network: nn.Module, outputs: list[_Output], chosen: _Output) -> None:
+    """Raise where most of the network works behind its last map, on tokens: that map is only where they start."""
+    place = outputs.index(chosen)
+    maps = sum(output.has_places for output in outputs[: place + 1])
+    tokens = [output for output in outputs[place + 1 :] if len(output.shape) == 3 and output.shape[1] > 1]
+    if len(tokens) > maps:
+        raise InputError(
+            f"{type(network).__name__} works on tokens {tokens[-1].shape} instead of maps, so no layer is a good one "
+            f"for class activation maps; choose a method that needs none, such as 'integrated-gradients', or name a "
+            f"layer (the last one with maps is '{chosen.name}')"
+        )
+
+
+def channels_are_last(network: nn.Module, image: Tensor, shape: torch.Size) -> bool:
+    """Whether an output of this shape is (N, H, W, K), as in Swin transformers, and not (N, K, H, W).
+
+    It is where a layer normalisation over the last dimension returns that very shape for `image`. Networks without
+    one of that width are not run.
+    """
+    widths = {m.normalized_shape[-1] for m in network.modules() if isinstance(m, nn.LayerNorm)}
+    if len(shape) != 4 or shape[-1] not in widths or shape[1] == shape[3]:
+        return False
+    seen: list[bool] = []
+
+    def visit(name: str, value: Tensor) -> None:
+        module = network.get_submodule(module_name(name))
+        seen.append(isinstance(module, nn.LayerNorm) and value.shape[1:] == shape[1:])
+
+    with torch.no_grad():
+        observe(network, image, None, visit)
+    return any(seen)
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """Logits that are linear in a layer's maps: `weight @ features + bias`.
+
+    Attributes:
+        weight: (classes, K) for features that are the maps' means, (classes, K*h*w) for all their values.
+        bias: (classes,).
+        pooled: whether the features are the means (global average pooling).
+    """
+
+    weight: Tensor
+    bias: Tensor
+    pooled: bool
+
+
+def linear_head(network: nn.Module, maps: Tensor, logits: Tensor) -> LinearHead | None:
+    """The last linear layer (or 1x1 convolution) that makes these logits of these maps, checked by its numbers.
+
+    Args:
+        network: the network they come from.
+        maps: (N, K, h, w), a layer's output.
+        logits: (N, classes).
+    """
+    tolerance = 1e-3 if torch.finfo(logits.dtype).bits >= 32 else 3e-2
+    maps, logits = maps.detach().float(), logits.detach().float()
+    for module in reversed(list(network.modules())):
+        head = _head(module, maps, logits)
+        if head is not None:
+            features = maps.mean((2, 3)) if head.pooled else maps.flatten(1)
+            gap = (features @ head.weight.T + head.bias - logits).abs().max()
+            if gap <= tolerance * logits.abs().max():
+                return head
+    return None
+
+
+def _head(module: nn.Module, maps: Tensor, logits: Tensor) -> LinearHead | None:
+    """The module as a head, where its weight has the right shape."""
+    if not isinstance(module, (nn.Linear, nn.Conv2d)):
+        return None
+    if isinstance(module, nn.Conv2d) and (module.kernel_size != (1, 1) or module.groups != 1):
+        return None
+    weight = module.weight.detach().float().flatten(1)
+    widths = (maps.shape[1], maps[0].numel())
+    if weight.shape[0] != logits.shape[1] or weight.shape[1] not in widths:
+        return None
+    bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.detach().float()
+    return LinearHead(weight, bias, pooled=weight.shape[1] == widths[0])
