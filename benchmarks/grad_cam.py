@@ -2,7 +2,7 @@
 
     python benchmarks/grad_cam.py [--rounds 9] [--batch 16] [--side 224] [--threads 2] [--weights FILE]
 
-Every peer is given the same images, the same target classes and the layer, and its object is made once, outside the
+Every peer is given the same photographs, the classes that the network predicts and the layer, and its object is made once, outside the
 clock: extractors and hooks of the peers, the faster copy of the network of Cutaway (its making is timed by itself).
 The rounds take turns; the median and the interquartile range are printed. The maps are compared before any scaling.
 Cutaway is measured twice: in float32 on the network itself, and with `precision="auto"`.
@@ -109,7 +109,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     network = make_network(arguments.weights)
     images = make_images(arguments.batch, arguments.side)
-    classes = torch.arange(arguments.batch) * 7 % 1000
+    with torch.no_grad():
+        classes = network(images).argmax(1)
     # Each has a network of its own, so that no peer's hooks slow the others.
     ways = {
         "captum": with_captum(deepcopy(network), images, classes),

@@ -106,6 +106,8 @@ def test_inversion_dream_and_fooling_begin_with_images() -> None:
     assert max(inverted.certificate.check["error"]) < 0.6
     dreamt = seen.dream(IMAGES, "0:1", steps=4, step=0.02)
     assert dreamt.targets == ("image 0, 0:1", "image 1, 0:1")
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    seen = Scope(linear, classes=CLASSES, preprocessing=INPUT)
     fooled = seen.fool(IMAGES, ["dog", "horse"], steps=400)
     assert (fooled.objectives > 0).all()
     assert [seen.predict(image[None])[0][0]["class"] for image in fooled.inputs] == ["dog", "horse"]
@@ -118,7 +120,7 @@ def test_inversion_dream_and_fooling_begin_with_images() -> None:
 
 
 def test_mistakes_name_the_nearest() -> None:
-    with pytest.raises(InputError, match="target 'dgo' is not among the classes and layers .* 'dog'"):
+    with pytest.raises(InputError, match=r"target 'dgo' is not among the classes and layers .* 'dog'"):
         scope().imagine("dgo")
     with pytest.raises(InputError, match=r"class 3 does not exist; classes are numbered 0 to 2"):
         scope().imagine(3)

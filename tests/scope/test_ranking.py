@@ -60,7 +60,7 @@ def test_the_controls_are_ranked_with_the_methods_and_the_rule_is_the_mean_place
     for row in found.rows:
         places = []
         for name, larger in MEASURES.items():
-            mine, others = row.numbers[name], [other.numbers[name] for other in found.rows]
+            mine, *others = (round(one.numbers[name], 4) for one in (row, *found.rows))
             better = sum(value > mine if larger else value < mine for value in others)
             places.append(better + (sum(value == mine for value in others) + 1) / 2)
         assert row.place == pytest.approx(sum(places) / 5)
@@ -73,6 +73,12 @@ def test_rows_by_hand() -> None:
     rows = placed([Ranked("cam", reason="no maps"), Ranked("b", bad), Ranked("a", good)])
     assert [row.method for row in rows] == ["a", "b", "cam"]
     assert [row.place for row in rows] == [pytest.approx((1 + 1 + 1 + 1 + 1.5) / 5), pytest.approx(9.5 / 5), 0]
+
+
+def test_numbers_that_differ_by_rounding_share_their_place() -> None:
+    numbers = dict.fromkeys(MEASURES, 0.5)
+    rows = placed([Ranked("b", numbers), Ranked("a", {name: value + 1e-7 for name, value in numbers.items()})])
+    assert [(row.method, row.place) for row in rows] == [("a", 1.5), ("b", 1.5)]
 
 
 def test_a_network_of_one_pixel_puts_its_gradient_before_every_control() -> None:
@@ -152,7 +158,8 @@ def test_progress_and_unknown_names() -> None:
     told: list[tuple[str, int, int]] = []
     microscope().rank(photographs(1), ["saliency"], 0, steps=2, progress=lambda *given: told.append(given))
     labels = list(dict.fromkeys(label for label, _, _ in told))
-    assert labels[:4] == [
+    assert labels[0] == "sensitivity"
+    assert labels[1:5] == [
         "saliency, 1 of 5",
         *(f"saliency, 1 of 5: {name}" for name in ("deletion", "insertion", "road")),
     ]

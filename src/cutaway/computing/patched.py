@@ -45,7 +45,7 @@ class Patched(Tensor):
     def __new__(cls, clean: Tensor, patch: Tensor, rows: Tensor, columns: Tensor) -> Patched:
         """A tensor without data of its own."""
         shape = (len(patch), *clean.shape[1:])
-        made: Patched = Tensor._make_wrapper_subclass(cls, shape, dtype=clean.dtype, device=clean.device)  # type: ignore[attr-defined]  # torch's stub lacks it
+        made: Patched = Tensor._make_wrapper_subclass(cls, shape, dtype=clean.dtype, device=clean.device)
         return made
 
     def __init__(self, clean: Tensor, patch: Tensor, rows: Tensor, columns: Tensor) -> None:
@@ -55,7 +55,7 @@ class Patched(Tensor):
         """Take another content, as an operation in place does."""
         self.clean, self.patch, self.rows, self.columns, self.whole = clean, patch, rows, columns, None
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]  # torch names nothing here
         """Sizes only."""
         return f"Patched({tuple(self.shape)}, boxes of {tuple(self.patch.shape[2:])})"
 
@@ -71,7 +71,7 @@ class Patched(Tensor):
         return self.whole
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]  # it is a class method, whatever torch's stub says
         """Compute the boxes alone where that is known how, and everything where it is not."""
         given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Patched)]
         rule = _RULES.get(func.overloadpacket)

@@ -165,8 +165,8 @@ def rank(
             raise unknown("method", name, METHODS)
     given = scope.inputs(images)
     aim = _target(scope, given.values, target)
-    measuring = _Measuring(scope, given, aim, layer, seed, batch, steps)
-    rows = measuring.rows(wanted, progress)
+    measuring = _Measuring(scope, given, aim, layer, seed, batch, steps, progress)
+    rows = measuring.rows(wanted)
     parameters = {
         "images": list(given.names),
         "target": list(aim.names),
@@ -190,22 +190,34 @@ class _Measuring:
     """The measures of any map of the same images."""
 
     def __init__(
-        self, scope: Scope, given: Inputs, target: Target, layer: str | None, seed: int, batch: int, steps: int
+        self,
+        scope: Scope,
+        given: Inputs,
+        target: Target,
+        layer: str | None,
+        seed: int,
+        batch: int,
+        steps: int,
+        progress: Progress | None,
     ) -> None:
+        self.progress = progress
         self.scope, self.images, self.target, self.layer = scope, given.values, target, layer
         self.seed, self.batch, self.steps = seed, batch, steps
         # The drops of random sets serve every map.
-        self.removals = faithfulness.removals(scope.network, given.values, target, seed=seed, batch=batch)
+        self.removals = faithfulness.removals(
+            scope.network, given.values, target, seed=seed, batch=batch, progress=progress
+        )
         self.found_notes: dict[str, None] = dict.fromkeys(self.removals.notes)
 
-    def rows(self, methods: Sequence[str], progress: Progress | None) -> list[Ranked]:
+    def rows(self, methods: Sequence[str]) -> list[Ranked]:
         """All methods and controls, best first."""
         controls = control_maps(self.images, self.seed)
-        total, rows = len(methods) + len(controls), []
+        total = len(methods) + len(controls)
+        rows: list[Ranked] = []
         for name in methods:
-            rows.append(self._method(name, _within(progress, f"{name}, {len(rows) + 1} of {total}")))
+            rows.append(self._method(name, _within(self.progress, f"{name}, {len(rows) + 1} of {total}")))
         for name, heat in controls.items():
-            numbers = self._numbers(heat, _within(progress, f"{name}, {len(rows) + 1} of {total}"))
+            numbers = self._numbers(heat, _within(self.progress, f"{name}, {len(rows) + 1} of {total}"))
             numbers["randomisation"] = 1.0  # without weights, nothing changes with them
             rows.append(Ranked(name, numbers, 0.0, 0.0, heat, heat, control=True))
         return placed(rows)
@@ -266,7 +278,9 @@ def _within(progress: Progress | None, where: str) -> Progress | None:
 def placed(rows: Sequence[Ranked]) -> list[Ranked]:
     """The rows in the order of their mean places, equal ones by name; those without numbers last."""
     measured = [row for row in rows if row.numbers]
-    places = [_places([row.numbers[name] for row in measured], larger) for name, larger in MEASURES.items()]
+    # Rounded, so that methods which are one method on this network share their place.
+    columns = {name: [round(row.numbers[name], 4) for row in measured] for name in MEASURES}
+    places = [_places(columns[name], larger) for name, larger in MEASURES.items()]
     found = [
         replace(row, place=sum(column[index] for column in places) / len(places)) for index, row in enumerate(measured)
     ]

@@ -26,6 +26,17 @@ class Block(nn.Module):
         return self.relu(out)
 
 
+class Shrinking(nn.Module):
+    """A block that halves the map at its end, on both of its ways."""
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(self.relu(self.conv(x)), 2) + F.avg_pool2d(x, 2)
+
+
 class Residual(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -100,6 +111,18 @@ def test_a_map_that_the_logits_do_not_depend_on() -> None:
     assert good_layer(Aside(), grey(8)) == "layer2"
 
 
+def test_a_whole_block_goes_before_its_parts() -> None:
+    # The block ends in 3x3. Its first ReLU still has 6x6, but the way around the block does not lead through it.
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), Shrinking(), nn.Flatten(), nn.Linear(36, 3))
+    assert good_layer(network, grey(6)) == "0"
+    assert good_layer(network, grey(6), side=3) == "1"
+
+
+def test_only_parts_to_choose_from() -> None:
+    network = nn.Sequential(Shrinking(1), nn.Flatten(), nn.Linear(9, 3))
+    assert good_layer(network, grey(6)) == "0.relu"
+
+
 def test_networks_without_maps() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     with pytest.raises(InputError, match=r"Sequential has no layer with maps .* for images of 1x8x8; choose a method"):
@@ -146,11 +169,15 @@ def test_the_network_is_left_as_it_was() -> None:
         ("convnext_tiny", 128, "features"),
         ("googlenet", 128, "inception5b"),
         ("swin_t", 128, "permute"),
+        ("regnet_y_400mf", 96, "trunk_output.block3"),
+        ("inception_v3", 128, "Mixed_6e"),
     ],
 )
 def test_torchvision(name: str, side: int, layer: str) -> None:
     models = pytest.importorskip("torchvision.models")
-    network = models.get_model(name, weights=None, **({"init_weights": False} if name == "googlenet" else {}))
+    network = models.get_model(
+        name, weights=None, **({"init_weights": False} if "ception" in name or name == "googlenet" else {})
+    )
     assert good_layer(network, torch.randn(1, 3, side, side)) == layer
 
 

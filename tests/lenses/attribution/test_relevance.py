@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.models import list_models
 
 from cutaway.errors import InputError
+from cutaway.lenses.attribution.deeplift import METHODS as DEEPLIFT
 from cutaway.lenses.attribution.relevance import METHODS
 from cutaway.models import build
 
@@ -277,6 +279,39 @@ class Product(nn.Module):
         return first * second
 
 
+class Squeezed(nn.Module):
+    """A gate made in place, and one that becomes a signal in place."""
+
+    def __init__(self, signal: bool) -> None:
+        super().__init__()
+        self.signal = signal
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, gate = (part.clone() for part in x.flatten(1).chunk(2, 1))
+        gate.sigmoid_()
+        if self.signal:
+            gate *= first
+            return gate * first
+        return gate.view(-1, 1) * first
+
+
+def test_a_gate_is_one_until_a_signal_is_written_into_it() -> None:
+    image = torch.tensor([[[[3.0, 0.0]]]])
+    # 3 * 1/2, all of it from the first pixel; then 1/2 * 3 * 3, again all of it.
+    assert find(Squeezed(False), image, EPSILON, 0).values.flatten().tolist() == [1.5, 0]
+    assert find(Squeezed(True), image, EPSILON, 0).values.flatten().tolist() == [4.5, 0]
+
+
+def test_a_transposed_convolution_keeps_its_normalisation_apart() -> None:
+    network = alive(nn.Sequential(nn.ConvTranspose2d(2, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(200, 3)))
+    images = some_images().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(images)[:, 0].sum(), images)
+    found = find(network, images.detach(), EPSILON, 0, epsilon=0.0)
+    assert closeness(found.values, (images * gradient).detach()) < 1e-4
+    for method in METHODS.values():
+        assert find(network, images.detach(), method, 0, epsilon=1e-3).check["unaccounted"].abs().max() < 1e-4
+
+
 def test_two_signals_that_are_multiplied_get_half_each() -> None:
     found = find(Product(), torch.tensor([[[[3.0, 4.0]]]]), EPSILON, 0)
     assert found.values.flatten().tolist() == [6, 6]
@@ -343,6 +378,21 @@ class Foreign(nn.Module):
 def test_what_has_no_rule_is_refused_in_a_sentence(network: nn.Module, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         find(network, some_images(), EPSILON, 0)
+
+
+@pytest.mark.parametrize("network", [Residual(), Sorted()], ids=["found", "refused"])
+@pytest.mark.parametrize("method", [*METHODS.values(), *DEEPLIFT.values()], ids=[*METHODS, *DEEPLIFT])
+def test_nothing_is_left_behind(network: nn.Module, method: Any) -> None:
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    images = some_images()
+    with contextlib.suppress(InputError):
+        find(network, images, method, 0)
+    assert torch.equal(images, some_images())
+    assert all(module.training and not module._forward_hooks for module in network.modules())
+    assert all(value.requires_grad and value.grad is None for value in network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not torch.overrides._get_current_function_mode_stack()
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
+from cutaway.lenses.attribution import (
+    backprop,
+    cams,
+    deeplift,
+    gradient,
+    integrated,
+    perturbation,
+    relevance,
+    scored_cams,
+)
+from cutaway.lenses.attribution.method import named
 
-from cutaway.lenses.attribution.method import Method, named
-
-_found: list[Method] = []
-for _file in "gradient", "integrated", "backprop", "relevance", "deeplift", "cams", "scored_cams", "perturbation":
-    try:
-        _module = importlib.import_module(f"cutaway.lenses.attribution.{_file}")
-        _found += getattr(_module, "METHODS", {}).values()
-    except (ImportError, SyntaxError, NameError):
-        continue
-METHODS = named(_found)
+_FILES = (gradient, integrated, backprop, relevance, deeplift, cams, scored_cams, perturbation)
+METHODS = named(method for file in _FILES for method in file.METHODS.values())

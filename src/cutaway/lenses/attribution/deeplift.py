@@ -11,7 +11,7 @@ from torch import Tensor
 from cutaway.errors import InputError
 from cutaway.lenses.attribution.graph import check_graph
 from cutaway.lenses.attribution.method import Found, Job, Method, named
-from cutaway.lenses.attribution.operations import Apply, Interception, Multiply, Weigh, ruled
+from cutaway.lenses.attribution.operations import Apply, Interception, Multiply, Weigh, ruled, wide
 
 # Differences smaller than this share of the values are rounding: there the derivative takes the quotient's place.
 ROUNDING = 1e-6
@@ -57,7 +57,7 @@ class Differences(Interception):
         mean_a, mean_b = (a.detach() + reference[0]) / 2, (b.detach() + reference[1]) / 2
         return ruled(multiply(a, mean_b) + multiply(mean_a, b), multiply(a.detach(), b.detach()))
 
-    def weighted(self, x: Tensor, weight: Tensor, bias: Tensor | None, apply: Weigh, dense: bool) -> Tensor:
+    def weighted(self, x: Tensor, weight: Tensor, bias: Tensor | None, apply: Weigh, name: str) -> Tensor:
         """Linear."""
         return apply(x, weight, bias)
 
@@ -162,8 +162,8 @@ def deeplift(job: Job, *, baseline: float | Tensor = 0.0) -> Found:
     check_graph(score, "deeplift")
     (multiplier,) = torch.autograd.grad(score.sum(), images)
     values = (images.detach() - start) * multiplier
-    change = (score.detach() - baseline_score).double()
-    gap = values.double().flatten(1).sum(1) - change
+    change = wide(score.detach()) - wide(baseline_score)
+    gap = wide(values).flatten(1).sum(1) - change
     relative = torch.where(gap == 0, gap, gap / change).abs()
     check = {"score": score.detach(), "baseline_score": baseline_score}
     gaps = {"completeness_gap": gap.float(), "completeness_gap_relative": relative.float()}

@@ -16,7 +16,7 @@ View UnsafeView Reshape ReshapeAlias Permute Transpose T Unsqueeze Squeeze Expan
 SplitWithSizes UnsafeSplit Unbind Index IndexSelect Gather Cat Stack Clone Copy CopyBackwards CopySlices ToCopy Alias
 AsStrided AsStridedScatter ConstantPadNd ReflectionPad1D ReflectionPad2D ReplicationPad1D ReplicationPad2D Roll Flip
 Repeat Diagonal Unfold UnfoldBackward Im2Col Col2Im PixelShuffle PixelUnshuffle ChannelShuffle NativeChannelShuffle
-Convolution Addmm Mm Bmm Mv Addmv Baddbmm AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D
+Convolution Linear Addmm Mm Bmm Mv Addmv Baddbmm AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D
 MkldnnAdaptiveAvgPool2D Mean Sum UpsampleNearest1D UpsampleNearest2D UpsampleNearestExact2D UpsampleBilinear2D
 UpsampleBilinear2DAa UpsampleBicubic2D UpsampleLinear1D MaskedFill
 Where Add Sub Rsub Neg Mul Div Scatter IndexPut IndexPutImpl SelectScatter SliceScatter Lift Detach Fill
@@ -24,11 +24,11 @@ Where Add Sub Rsub Neg Mul Div Scatter IndexPut IndexPutImpl SelectScatter Slice
 # Nodes where the winner takes all.
 MAXIMA = """
 MaxPool2DWithIndices MaxPool3DWithIndices AdaptiveMaxPool2D AdaptiveMaxPool3D Max Min Maximum Minimum Amax
-Amin MaxPool1D MkldnnMaxPool2D Topk Sort
+Amin MaxPool1D MaxPool2D MkldnnMaxPool2D Topk Sort
 """
 # Which inputs of these nodes may not all depend on the image: then they multiply, and a derivative is no rule.
 _FACTORS = {"Mul": (0, 1), "Div": (None, 1), "Mm": (0, 1), "Bmm": (0, 1), "Mv": (0, 1), "Addmm": (1, 2)}
-_FACTORS |= {"Baddbmm": (1, 2), "Addmv": (1, 2), "Convolution": (0, 1)}
+_FACTORS |= {"Baddbmm": (1, 2), "Addmv": (1, 2), "Convolution": (0, 1), "Linear": (0, 1)}
 
 
 def check_graph(score: Tensor, lens: str, also: str = "") -> None:

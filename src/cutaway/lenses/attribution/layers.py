@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from cutaway.errors import InputError
 from cutaway.lenses.capture import bare, call_name, images_for, module_name, observe, tensors_in
 from cutaway.lenses.forward import opened
-from cutaway.restoring import untouched
 
 LEAST_SIDE = 4
 # These return what they were given, or a size that the head wants instead of the map's own.
@@ -26,6 +25,7 @@ class _Output:
     name: str
     shape: tuple[int, ...]
     maker: bool
+    node: Any
 
     @property
     def side(self) -> int:
@@ -37,17 +37,49 @@ class _Output:
         return self.side > 0 and max(self.shape[2:]) > 1
 
 
+@dataclass(frozen=True)
+class _Graph:
+    """The autograd graph of one pass: the node of the image, the nodes of the network's output, all outputs' between.
+
+    A node stands for an operation and keeps its place whatever later operations do to its tensor in place.
+    """
+
+    start: Any
+    ends: tuple[Any, ...]
+    outputs: tuple[_Output, ...]
+
+    def leads_to_the_end(self, output: _Output) -> bool:
+        """Whether what the network returns depends on this output."""
+        return self._meets(output.node, without=None)
+
+    def is_a_cut(self, output: _Output) -> bool:
+        """Whether every way from the image to the end leads through this output: no skip connection around it."""
+        return not self._meets(self.start, without=output.node)
+
+    def _meets(self, goal: Any, without: Any) -> bool:
+        seen, stack = {without, None}, list(self.ends)
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            if node is goal:
+                return True
+            seen.add(node)
+            stack.extend(above for above, _ in node.next_functions)
+        return False
+
+
 def good_layer(network: nn.Module, images: Tensor, *, side: int = LEAST_SIDE) -> str:
     """The layer to draw class activation maps at: the deepest whose maps still show where.
 
-    Among all modules that return maps it is the last with maps of at least `side` x `side` places, else the last with
-    more than one place; of modules that return the same tensor it is the outermost (`layer4`, not
-    `layer4.1.relu#1`). Dropout and adaptive pooling do not count: they make no maps of their own. The logits must
-    depend on it.
+    Among all modules whose maps the logits depend on it is the last with at least `side` x `side` places, else the
+    last with more than one. A layer that everything passes through goes before the parts of a block, around which
+    other branches lead. Of modules that return the same tensor it is the outermost (`layer4`, not `layer4.1.relu#1`).
+    Dropout and adaptive pooling do not count: they make no maps of their own.
 
     Args:
         network: any classifier; left as it was.
-        images: float (N, C, H, W), as the network expects them; the first one is passed through it twice.
+        images: float (N, C, H, W), as the network expects them; the first one is passed through it.
         side: below four places a side a map is too coarse to point at anything; 1 for the very last maps.
 
     Raises:
@@ -58,51 +90,50 @@ def good_layer(network: nn.Module, images: Tensor, *, side: int = LEAST_SIDE) ->
     '1'
     """
     network = bare(network)
-    outputs = _outputs(network, images[:1])
-    with_places = [output for output in reversed(outputs) if output.has_places]
-    for output in [*(output for output in with_places if output.side >= side), *with_places]:
-        if _reaches_the_logits(network, images[:1], output.name):
-            _refuse_tokens(network, outputs, output)
-            return output.name
+    graph = _graph(network, images[:1])
+    # Each list goes from deep to shallow; the first layer of the first list that has any is the choice.
+    maps = [output for output in reversed(graph.outputs) if output.has_places]
+    wide = [output for output in maps if output.side >= side]
+    for candidates, accept in [(wide, graph.is_a_cut), (wide, None), (maps, graph.is_a_cut), (maps, None)]:
+        for output in candidates:
+            if graph.leads_to_the_end(output) and (accept is None or accept(output)):
+                _refuse_tokens(network, graph.outputs, output)
+                return output.name
     raise InputError(
         f"{type(network).__name__} has no layer with maps (N, K, H, W) of more than one place for images of "
         f"{'x'.join(map(str, images.shape[1:]))}; choose a method that needs none, such as 'integrated-gradients'"
     )
 
 
-def _outputs(network: nn.Module, image: Tensor) -> list[_Output]:
+def _graph(network: nn.Module, image: Tensor) -> _Graph:
     """What every module of the network returns for one image, in the order in which the modules finish."""
     found: list[_Output] = []
     calls: Counter[str] = Counter()
 
     def hook(name: str) -> Callable[..., None]:
         def after(module: nn.Module, _args: Any, value: Any) -> None:
-            parts = dict(tensors_in(value))
             maker = not isinstance(module, _NO_MAKERS)
             called = call_name(name, calls[name])
             calls[name] += 1
-            # A network may give its parts other batches (windows of an image); those are no maps of the image.
-            found.extend(
-                _Output(called + part, tuple(t.shape), maker) for part, t in parts.items() if t.shape[:1] == (1,)
-            )
+            for part, tensor in tensors_in(value):
+                # A network may give its parts other batches (windows of an image); those are no maps of the image.
+                if tensor.shape[:1] == (1,):
+                    found.append(_Output(called + part, tuple(tensor.shape), maker, tensor.grad_fn))
 
         return after
 
-    with untouched(network), torch.no_grad(), ExitStack() as handles:
-        network.eval()
+    with opened(network), ExitStack() as handles:
         for name, module in network.named_modules():
             if name and ".parametrizations." not in name:
                 handles.enter_context(module.register_forward_hook(hook(name)))
-        network(images_for(network, image))
-    return found
+        # A copy, because the first layer may work in place, which a leaf forbids.
+        start = images_for(network, image).detach().requires_grad_().clone()
+        node = start.grad_fn
+        ends = tuple(tensor.grad_fn for _, tensor in tensors_in(network(start)))
+    return _Graph(node, ends, tuple(found))
 
 
-def _reaches_the_logits(network: nn.Module, image: Tensor, layer: str) -> bool:
-    with opened(network) as forward:
-        return bool(forward(image, [layer], start=layer)[""].requires_grad)
-
-
-def _refuse_tokens(network: nn.Module, outputs: list[_Output], chosen: _Output) -> None:
+def _refuse_tokens(network: nn.Module, outputs: Sequence[_Output], chosen: _Output) -> None:
     """Raise where most of the network works behind its last map, on tokens: that map is only where they start."""
     place = outputs.index(chosen)
     maps = sum(output.has_places for output in outputs[: place + 1])

@@ -63,7 +63,7 @@ class Found:
 class Compute(Protocol):
     """The signature of a method: the batch, and its own options by name."""
 
-    def __call__(self, job: Job, **options: Any) -> Found:
+    def __call__(self, job: Job, *args: Any, **options: Any) -> Found:
         """Explain the batch."""
         ...
 

@@ -74,6 +74,11 @@ def ruled(carrier: Tensor, value: Tensor, factor: Tensor | None = None, seen: Se
     return Ruled.apply(carrier, value, factor, seen)  # type: ignore[no-any-return]  # autograd's
 
 
+def wide(values: Tensor) -> Tensor:
+    """In float64, for sums that are to be compared; Apple's GPU has none."""
+    return values if values.device.type == "mps" else values.double()
+
+
 class Interception(TorchFunctionMode):
     """Inside this block every operation on something that depends on the image goes by the rules of a subclass.
 
@@ -101,8 +106,8 @@ class Interception(TorchFunctionMode):
         """`multiply(a, b)`, linear in each; both depend on the image."""
         raise NotImplementedError
 
-    def weighted(self, x: Tensor, weight: Tensor, bias: Tensor | None, apply: Weigh, dense: bool) -> Tensor:
-        """`apply(x, weight, bias)`: linear in x and weight, plus a bias over the channels; x alone moves."""
+    def weighted(self, x: Tensor, weight: Tensor, bias: Tensor | None, apply: Weigh, name: str) -> Tensor:
+        """`apply(x, weight, bias)`, such as `conv2d`: linear in both, plus a bias over the channels; x alone moves."""
         raise NotImplementedError
 
     def joined(self, parts: list[Tensor], join: Callable[[list[Tensor]], Tensor]) -> Tensor:
@@ -191,7 +196,7 @@ class Interception(TorchFunctionMode):
             return self._multiplied(x, weight, apply)
         if weight.requires_grad:
             raise InputError(f"{self.lens} has no rule for a {name} with a bias whose weights depend on the image")
-        return self.weighted(x, weight, bias, apply, dense=name == "linear")
+        return self.weighted(x, weight, bias, apply, name)
 
     def _matrix_product(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
         a, b = args[:2] if name != "__rmatmul__" else (args[1], args[0])
@@ -201,8 +206,8 @@ class Interception(TorchFunctionMode):
         if a.requires_grad and b.requires_grad:
             return self.product(a, b, multiply)
         if b.requires_grad:
-            return self.weighted(b, a, None, lambda x, weight, _=None: multiply(weight, x), dense=True)
-        return self.weighted(a, b, None, lambda x, weight, _=None: multiply(x, weight), dense=True)
+            return self.weighted(b, a, None, lambda x, weight, _=None: multiply(weight, x), "matmul")
+        return self.weighted(a, b, None, lambda x, weight, _=None: multiply(x, weight), "matmul")
 
     def _einsum(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
         equation, *operands = args

@@ -159,10 +159,14 @@ def _covered_scores(job: Job, cover: _Cover, base: Tensor) -> tuple[Tensor, Tens
     return _in_full(job, cover, base, windows), torch.zeros(len(job.images))
 
 
+def _runs(values: Tensor, size: int) -> Iterator[Tensor]:
+    return (values[first : first + size] for first in range(0, len(values), size))
+
+
 def _in_full(job: Job, cover: _Cover, base: Tensor, windows: Tensor) -> Tensor:
     """Float64 (N, windows): scores of ordinary batches of covered images."""
     count, found = len(job.images) * len(windows), []
-    for some in torch.arange(count, device=windows.device).split(job.batch):
+    for some in _runs(torch.arange(count, device=windows.device), job.batch):
         images = some // len(windows)
         covered = torch.where(cover.masks(windows[some % len(windows)]), base, job.images[images])
         found.append(job.forward.scores(_same_layout(covered, job.images), job.target.of(images.tolist()))[0].double())
@@ -173,9 +177,10 @@ def _in_full(job: Job, cover: _Cover, base: Tensor, windows: Tensor) -> Tensor:
 def _in_boxes(job: Job, cover: _Cover, base: Tensor) -> Tensor | None:
     """The same for all windows, computing what they change alone; None where the network does not take such images."""
     found = []
+    windows = torch.arange(len(cover), device=job.images.device)
     try:
         for image in range(len(job.images)):
-            for some in torch.arange(len(cover), device=job.images.device).split(job.batch):
+            for some in _runs(windows, job.batch):
                 versions = cover.versions(job.images[image, None], base, some)
                 found.append(job.forward.scores(versions, job.target.of([image]))[0].double())
                 _report(job, "occlusion", image * len(cover) + int(some[-1]) + 1, len(job.images) * len(cover))
@@ -318,7 +323,8 @@ def _correlation(first: Tensor, second: Tensor) -> Tensor:
     """(N,): of two maps; 1 where both are flat and therefore agree."""
     a, b = (value.flatten(1) - value.flatten(1).mean(1, keepdim=True) for value in (first, second))
     norms = a.norm(dim=1) * b.norm(dim=1)
-    return torch.where(norms == 0, 1.0, (a * b).sum(1) / norms.clamp_min(torch.finfo(a.dtype).tiny))
+    cosine: Tensor = (a * b).sum(1) / norms.clamp_min(torch.finfo(a.dtype).tiny)
+    return cosine.masked_fill(norms == 0, 1.0)
 
 
 METHODS = named(

@@ -19,14 +19,15 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from cutaway.errors import InputError, unknown
 from cutaway.lenses.attribution.graph import MAXIMA, check_graph
 from cutaway.lenses.attribution.method import Found, Job, Method, named
-from cutaway.lenses.attribution.operations import Apply, Interception, Multiply, See, Weigh, ruled, signals
+from cutaway.lenses.attribution.operations import Apply, Interception, Multiply, See, Weigh, ruled, signals, wide
 
 # What these return says how much of something else passes: in a product the other factor takes all the relevance.
 _GATES = frozenset({"sigmoid", "hardsigmoid", "tanh"})
 # What these return counts as a fixed number: they only bring other values to a scale.
 _SCALES = frozenset({"rsqrt", "reciprocal", "sqrt", "exp", "log", "log1p", "expm1"})
 # What these return is a new signal, even if all they were given is a gate's.
-_LAYERS = frozenset({"linear", *(f"conv{n}d" for n in (1, 2, 3)), *(f"conv_transpose{n}d" for n in (1, 2, 3))})
+_CONVOLUTIONS = frozenset(f"conv{n}d" for n in (1, 2, 3))
+_LAYERS = frozenset({"linear", *_CONVOLUTIONS, *(f"conv_transpose{n}d" for n in (1, 2, 3))})
 # Of a function that is not 0 at 0, quotients nearer to 0 than this are rounding.
 _NEAR = 1e-4
 
@@ -55,10 +56,10 @@ class Rule:
 
 
 class Ledger:
-    """What was absorbed on the way, float64 (N,) in the units of the score."""
+    """What was absorbed on the way, (N,) in the units of the score."""
 
     def __init__(self, images: Tensor) -> None:
-        self.bias = images.new_zeros(len(images), dtype=torch.float64)
+        self.bias = wide(images.new_zeros(len(images)))
         self.epsilon = self.bias.clone()
 
     def watch(self, bias: Tensor | None, lost: Tensor | None) -> See:
@@ -76,12 +77,12 @@ class Ledger:
         # Only the sums over a batch are right where a network works on (tokens, images, channels).
         images = len(self.bias)
         if values.numel() % images:
-            return values.double().sum().expand(images) / images
-        return values.double().reshape(images, -1).sum(1)
+            return wide(values).sum().expand(images) / images
+        return wide(values).reshape(images, -1).sum(1)
 
 
 @dataclass(frozen=True)
-class _Convolved:
+class _Weighted:
     """A convolution's or dense layer's sum, kept for the batch normalisation that may follow it."""
 
     total: Tensor
@@ -90,7 +91,7 @@ class _Convolved:
     bias: Tensor | None
     apply: Weigh
     dense: bool
-    version: int
+    version: int = 0
 
 
 class Propagation(Interception):
@@ -103,15 +104,20 @@ class Propagation(Interception):
         self.rule = rule
         self.ledger = ledger
         self.gates: MutableMapping[Tensor, bool] = WeakTensorKeyDictionary()
-        self.sums: MutableMapping[Tensor, _Convolved] = WeakTensorKeyDictionary()
+        self.sums: MutableMapping[Tensor, _Weighted] = WeakTensorKeyDictionary()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         inputs = list(signals(args, kwargs or {}))
         gates = bool(inputs) and all(one in self.gates for one in inputs)
+        name = getattr(func, "__name__", "")
+        gates = (gates and name not in _LAYERS) or name.rstrip("_") in _GATES
         result = super().__torch_function__(func, types, args, kwargs)
-        if gates and getattr(func, "__name__", "") not in _LAYERS:
-            for one in signals((result,), {}):
+        for one in signals((result,), {}):
+            if gates:
                 self.gates[one] = True
+            else:
+                # It may be a gate that something else was written into.
+                self.gates.pop(one, None)
         return result
 
     def elementwise(self, name: str, x: Tensor, apply: Apply) -> Tensor:
@@ -123,10 +129,7 @@ class Propagation(Interception):
             rest = apply(torch.zeros_like(x))
             at = torch.where((rest != 0) & (x.abs() < _NEAR), _NEAR, x)
             factor = _ratio(apply(at) - rest, at) if rest.any() else _ratio(value, x)
-        result = ruled(x, value, factor, self.ledger.watch(rest, None) if rest.any() else None)
-        if name in _GATES:
-            self.gates[result] = True
-        return result
+        return ruled(x, value, factor, self.ledger.watch(rest, None) if rest.any() else None)
 
     def addition(self, terms: list[Any]) -> Tensor:
         """A sum is a linear layer with weights of one; what does not depend on the image is its bias."""
@@ -138,22 +141,25 @@ class Propagation(Interception):
 
     def product(self, a: Tensor, b: Tensor, multiply: Multiply) -> Tensor:
         """What passes a gate takes all; two factors of which neither is a gate get half each."""
+        # Copies, because the result may be written into either.
+        fixed_a, fixed_b = a.detach().clone(), b.detach().clone()
         if (a in self.gates) != (b in self.gates):
-            a, b = (a.detach(), b) if a in self.gates else (a, b.detach())
-            total = multiply(a, b)
+            total = multiply(fixed_a, b) if a in self.gates else multiply(a, fixed_b)
         else:
-            total = (multiply(a, b.detach()) + multiply(a.detach(), b)) / 2
+            total = (multiply(a, fixed_b) + multiply(fixed_a, b)) / 2
         return total if multiply is torch.mul else self._shared(total, torch.zeros_like(total), None)
 
-    def weighted(self, x: Tensor, weight: Tensor, bias: Tensor | None, apply: Weigh, dense: bool) -> Tensor:
+    def weighted(self, x: Tensor, weight: Tensor, bias: Tensor | None, apply: Weigh, name: str) -> Tensor:
         """Relevance in proportion to the contributions x * w."""
         total = apply(x, weight, bias)
-        kept = _Convolved(total, x, weight, bias, apply, dense, 0)
+        kept = _Weighted(total, x, weight, bias, apply, not name.startswith("conv"))
         result = self._weighted_share(kept)
-        self.sums[result] = replace(kept, version=result._version)
+        # The weight's rows are the result's channels.
+        if name in _CONVOLUTIONS or (name == "linear" and total.ndim == 2):
+            self.sums[result] = replace(kept, version=result._version)
         return result
 
-    def _weighted_share(self, sum_: _Convolved) -> Tensor:
+    def _weighted_share(self, sum_: _Weighted) -> Tensor:
         total, x, weight = sum_.total, sum_.x, sum_.weight
         bias = torch.zeros_like(total[:1, :1]) if sum_.bias is None else _over_channels(sum_.bias, total, sum_.dense)
 
@@ -179,7 +185,7 @@ class Propagation(Interception):
     def scale_and_shift(self, x: Tensor, scale: Tensor, shift: Tensor, result: Tensor) -> Tensor:
         """Batch normalisation: one linear layer with the convolution before it, or one of its own."""
         before = self.sums.get(x)
-        if before is None or before.version != x._version or before.weight.shape[0] != scale.numel():
+        if before is None or before.version != x._version:
             return self._shared(x * scale + shift, shift + torch.zeros_like(result), lambda: _positive(x * scale))
         flat = scale.flatten()
         bias = shift.flatten() if before.bias is None else shift.flatten() + flat * before.bias
@@ -242,11 +248,11 @@ def _explain(job: Job, lens: str, rule: Rule) -> Found:
     check_graph(score, lens, MAXIMA)
     (multiplier,) = torch.autograd.grad(score.sum(), images)
     values = images.detach() * multiplier
-    return Found(values.float(), _balance(score.detach(), values.double().flatten(1).sum(1), ledger))
+    return Found(values.float(), _balance(score.detach(), wide(values).flatten(1).sum(1), ledger))
 
 
 def _balance(score: Tensor, found: Tensor, ledger: Ledger) -> dict[str, Tensor]:
-    gap = score.double() - found
+    gap = wide(score) - found
     return {
         "score": score,
         "conservation_gap": gap.float(),

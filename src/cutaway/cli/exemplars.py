@@ -1,0 +1,104 @@
+"""The verb that finds the real patches which excite units most: exemplars."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cutaway.cli.app import app
+
+if TYPE_CHECKING:
+    from cutaway.scope.exemplars import Exemplars
+
+_MODEL = "RUN, RUN@7, RUN@last, a built-in name, torchvision:NAME, timm:NAME or FILE.py:FACTORY."
+
+
+@app.command()
+def exemplars(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A built-in data set or a folder of images.")],
+    layer: Annotated[
+        list[str] | None,
+        typer.Option("--layer", "-l", metavar="NAME", help="A layer; may be repeated.  [default: convolutions]"),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many patches a unit.")] = 9,
+    unit: Annotated[
+        list[str] | None,
+        typer.Option("--unit", "-u", metavar="LAYER:CHANNEL", help="Draw this unit by itself; may be repeated."),
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="NAME", help="Which images: train, val or test.")] = "train",
+    processes: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many processes scan.  [default: one a core]")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="NAME", help="fp32, or bf16: faster, and nearly the same patches.")
+    ] = "fp32",
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Images at a time.  [default: what fits the cache]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where pictures and arrays go.  [default: in pictures/]")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE|default", help="Weights, for a model that is no run.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Find the real patches that excite each unit most.
+
+    One pass over a split for all units of all layers. What is done when it stops is kept in the folder, and the same
+    command goes on from there.
+    """
+    from cutaway.cli.results import folder_for, save_and_tell
+    from cutaway.cli.terminal import TerminalWatcher
+    from cutaway.scope import Scope
+    from cutaway.scope.exemplars import exemplars as find
+    from cutaway.scope.exemplars import parse_unit
+
+    units = [parse_unit(text) for text in unit or ()]
+    layers = list(dict.fromkeys([*(layer or ()), *(name for name, _ in units)])) or None
+    folder = folder_for(out, "exemplars", model, data)
+    with TerminalWatcher(quiet=as_json) as watch:
+        try:
+            found = find(
+                Scope(model, weights=weights),
+                data,
+                layers,
+                k,
+                split=split,
+                folder=folder,
+                processes=processes,
+                batch=batch,
+                precision=precision,
+                progress=watch.work,
+            ).of(units)
+        except KeyboardInterrupt:
+            print(f"what was scanned is kept in {folder}: the same command goes on", file=sys.stderr)
+            raise
+    save_and_tell(found, folder, as_json, text="\n".join(_lines(found)), report=_report(found))
+
+
+def _lines(found: Exemplars) -> Iterator[str]:
+    from cutaway.scope.exemplars import plain_layers
+
+    check = found.certificate.check
+    yield f"{len(found.split):,} images of the {found.split.name} split of {found.source}"
+    for row in plain_layers(found):
+        size, field = ("x".join(map(str, row[name])) for name in ("map", "field"))
+        constant = f", {row['constant']} the same for every image" if row["constant"] else ""
+        yield f"  {row['layer']}: {row['units']} units{constant}, maps {size}, each place sees {field} pixels"
+    yield f"replayed: {check['replayed_equal']} of {check['replayed']} equal, largest gap {check['replay_gap']:.1g}"
+    for layer, channel in found.units:
+        yield f"\n{layer}:{channel}"
+        for patch in found.unit(layer, channel):
+            yield f"  {patch.score:10.4f}  {found.name(patch.image)} at {patch.place[0]},{patch.place[1]}"
+
+
+def _report(found: Exemplars) -> dict[str, Any]:
+    from cutaway.scope.exemplars import plain_layers
+
+    return {"layers": plain_layers(found), "units": [found.rows(layer, channel) for layer, channel in found.units]}
