@@ -22,6 +22,7 @@ from cutaway.pictures import Picture, channel_grid, kernel_grid
 from cutaway.pictures.explanation import Tile, explanation_figure, explanation_sheet
 from cutaway.scope import Scope
 
+MOST_BYTES = 500_000
 PHOTOS = ("cat", "coffee", "rocket", "astronaut")
 CAT, TABBY = "cat", "tabby"
 PAGES = {
@@ -161,7 +162,7 @@ def main() -> None:
     for name, draw in pictures(arguments).items():
         if not arguments.names or name in arguments.names:
             path = draw().save(arguments.folder / f"{name}.png")
-            make_small(path)
+            make_small(path, MOST_BYTES)
             print(path, f"{path.stat().st_size:,} bytes", flush=True)
 
 

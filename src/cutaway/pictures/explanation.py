@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,8 +71,9 @@ def explanation_figure(
         shared: one scale for all images, or each its own, whose end stands below its map.
     """
     images, heat = _checked(images, heat)
-    whole = heat_scale(heat, signed=signed, shared=shared or len(heat) == 1)
-    scales = [whole if shared else heat_scale(one, signed=whole.kind == "signed") for one in heat]
+    together = heat_scale(heat, signed=signed)
+    scales = [together if shared else heat_scale(one, signed=together.kind == "signed") for one in heat]
+    whole = replace(max(scales, key=lambda scale: scale.high), shared=shared or len(heat) == 1)
     zoom = whole_zoom(max(heat.shape[1:]), LARGE)
     layout = Layout(3 * len(heat), 3, heat.shape[1] * zoom, heat.shape[2] * zoom, 6, LINE)
     tiles, words = [], []

@@ -68,7 +68,9 @@ def framed(
     """`grid`, uint8 (H, W, 3), on paper with its title above and its scale bar below."""
     top = MARGIN + (TITLE_SIZE + 10 if title else 0)
     bottom = MARGIN + (BAR_HEIGHT + LABEL_SIZE + 18 if scale else 0)
-    width = max(grid.shape[1], text_width(title, TITLE_SIZE), BAR_WIDTH + 170 if scale else 0) + 2 * MARGIN
+    labels = list(labels)
+    words_end = max((label.column + text_width(plain(label.text), label.size) for label in labels), default=0)
+    width = max(grid.shape[1], text_width(title, TITLE_SIZE), words_end, BAR_WIDTH + 170 if scale else 0) + 2 * MARGIN
     canvas = np.empty((top + grid.shape[0] + bottom, width, 3), dtype=np.uint8)
     canvas[:] = PAPER
     canvas[top : top + grid.shape[0], MARGIN : MARGIN + grid.shape[1]] = grid
