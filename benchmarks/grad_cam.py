@@ -2,10 +2,11 @@
 
     python benchmarks/grad_cam.py [--rounds 9] [--batch 16] [--side 224] [--threads 2] [--weights FILE]
 
-Every peer is given the same photographs, the classes that the network predicts and the layer, and its object is made once, outside the
-clock: extractors and hooks of the peers, the faster copy of the network of Cutaway (its making is timed by itself).
-The rounds take turns; the median and the interquartile range are printed. The maps are compared before any scaling.
-Cutaway is measured twice: in float32 on the network itself, and with `precision="auto"`.
+Every peer is given the same photographs, the classes that the network predicts and the layer. Its object is made once,
+outside the clock: extractors and hooks of the peers, the faster copy of the network of Cutaway, whose making is in
+`first_call_seconds`. The rounds take turns; the median and the quartiles are printed. Maps are compared by their
+positive parts, before any scaling. Cutaway is measured twice: in float32 on the network itself, and with
+`precision="auto"`, whose certificate is printed.
 """
 
 from __future__ import annotations

@@ -79,6 +79,8 @@ def test_scales_are_shared_or_own_and_the_caption_says_so() -> None:
     assert own.scale is not None
     assert shared.scale is not None
     assert (own.scale.shared, shared.scale.shared) == (False, True)
+    assert own.scale.high == max(heat_scale(one).high for one in heat)
+    assert shared.scale.high == heat_scale(heat).high
     assert not (own.pixels == shared.pixels).all()
     assert "scale for" not in explanation_figure(images[:1], heat[:1]).caption
 

@@ -112,14 +112,16 @@ def patched(image: Tensor, patch: Tensor, rows: Tensor, columns: Tensor) -> Patc
 def _pointwise(func: Any, args: Any, kwargs: Any) -> Any:
     """An operation of each pixel by itself: the same on the clean map and on the boxes."""
     others = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
-    if not all(isinstance(value, Patched) or value.numel() == 1 or _is_per_channel(value) for value in others):
+    if "out" in kwargs or not all(isinstance(value, Patched) or _is_alike_everywhere(value) for value in others):
         return None
     boxes = _aligned([value for value in others if isinstance(value, Patched)])
     return None if boxes is None else _apply(func, args, kwargs, boxes)
 
 
-def _is_per_channel(value: Tensor) -> bool:
-    return value.ndim >= 3 and value.shape[-2:] == (1, 1) and (value.ndim == 3 or value.shape[0] == 1)
+def _is_alike_everywhere(value: Tensor) -> bool:
+    """Whether it is one number, or one a channel."""
+    per_channel = value.ndim in (3, 4) and value.shape[-2:] == (1, 1) and (value.ndim == 3 or value.shape[0] == 1)
+    return value.numel() == 1 or per_channel
 
 
 _Boxes = tuple[dict[int, Tensor], Tensor, Tensor]
@@ -288,6 +290,14 @@ def _batch_norm(func: Any, args: Any, kwargs: Any) -> Any:
     return (found, *rest)
 
 
+def _pad(func: Any, args: Any, kwargs: Any) -> Any:
+    value, pads, _ = _filled(args, (None, (), 0.0))
+    if len(pads) != 4 or min(pads) < 0:
+        return None
+    clean = func(value.clean, *args[1:], **kwargs)
+    return Patched(clean, value.patch.clone(), value.rows + pads[2], value.columns + pads[0])
+
+
 def _join(func: Any, args: Any, kwargs: Any) -> Any:
     values, dim = _filled(args, ((), 0))
     if dim != 1 or not all(isinstance(value, Patched) for value in values):
@@ -312,4 +322,5 @@ _RULES: dict[Any, Callable[[Any, Any, Any], Any]] = {
     aten.avg_pool2d: _mean_pool,
     aten.native_batch_norm: _batch_norm,
     aten.cat: _join,
+    aten.constant_pad_nd: _pad,
 }

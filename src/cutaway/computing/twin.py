@@ -152,12 +152,16 @@ def _make(network: nn.Module, images: Tensor, keep: Sequence[str], dtype: torch.
         return Twin(None, reason=f"the network has {', '.join(map(str, wrong))} weights")
     with untouched(network), torch.inference_mode(False), torch.no_grad():
         network.eval()
-        original = _Seen(network, images)
-        foldable = original.foldable(keep)
-        tries = [(foldable, dtype), (foldable, torch.float32), ({}, torch.float32)]
+        try:
+            original = _Seen(network, images)
+        except Exception as problem:  # what is wrong with the network or the images shows when it is used
+            return Twin(None, reason=f"no pass to compare with: {type(problem).__name__}: {problem}")
+        # A convolution of a class of its own mostly computes what torch's does (with other padding); the check tells.
+        folds = [original.foldable(keep, plain=False), original.foldable(keep, plain=True), {}]
+        tries = [(fold, precision) for precision in dict.fromkeys((dtype, torch.float32)) for fold in folds]
         reason = ""
-        for fold, precision in dict.fromkeys((tuple(fold.items()), precision) for fold, precision in tries):
-            twin = _attempt(network, images, original, dict(fold), precision)
+        for pairs, precision in dict.fromkeys((tuple(fold.items()), precision) for fold, precision in tries):
+            twin = _attempt(network, images, original, dict(pairs), precision)
             if twin.network is not None:
                 return twin
             reason = reason or twin.reason
@@ -260,8 +264,8 @@ class _Seen(TorchFunctionMode):
             pixels = output.shape[-2] * output.shape[-1]
             self.tiny_maps |= pixels <= LARGEST_MAP and module.groups == 1 and module.in_channels >= 16
 
-    def foldable(self, keep: Sequence[str]) -> dict[str, str]:
-        """Names of convolutions and of the batch norms that can become part of them."""
+    def foldable(self, keep: Sequence[str], plain: bool) -> dict[str, str]:
+        """Names of convolutions (of torch's own class alone if `plain`) and of the batch norms to be part of them."""
         known = dict(self.network.named_modules(remove_duplicate=False))
         kept = {known.get(re.split(r"[#\[]", name)[0]) for name in keep}
         readers = {module: self.readers[number] for number, (module, _) in self._returned.items()}
@@ -270,16 +274,17 @@ class _Seen(TorchFunctionMode):
             for norm, convolution in self._follows.items()
             if self.calls[self.names[norm]] == self.calls[self.names[convolution]] == readers[convolution] == 1
             and convolution not in kept
-            and _is_plain(convolution, nn.Conv2d, ("forward", "_conv_forward"))
+            and not (plain and not _is_plain(convolution, nn.Conv2d, ("forward", "_conv_forward")))
+            and not parametrize.is_parametrized(convolution)
             and _is_plain(norm, nn.BatchNorm2d, ("forward",))
+            and not parametrize.is_parametrized(norm)
             and norm.running_mean is not None
         }
 
 
 def _is_plain(module: nn.Module, kind: type[nn.Module], methods: Sequence[str]) -> bool:
-    """Whether the module computes what torch's own class does, from plain weights."""
-    own = all(getattr(type(module), name) is getattr(kind, name) and name not in vars(module) for name in methods)
-    return own and not parametrize.is_parametrized(module)
+    """Whether the module computes what torch's own class does."""
+    return all(getattr(type(module), name) is getattr(kind, name) and name not in vars(module) for name in methods)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -465,4 +465,5 @@ def test_every_torchvision_classifier(name: str) -> None:
         found = find(network, image, method, 1)
         assert found.values.isfinite().all()
         assert found.values.any()
-        assert found.check["unaccounted"].abs().max() < 1e-3 * found.check["score"].abs().max() + 1e-6
+        # Of what moves through the network, which with the epsilon rule is far more than the score.
+        assert found.check["unaccounted"].abs() < 1e-5 * (found.check["score"].abs() + found.values.abs().sum()) + 1e-6

@@ -175,7 +175,7 @@ def make(name: str) -> nn.Module:
 
 
 def torchvision_network(name: str) -> tuple[nn.Module, Tensor]:
-    """A torchvision classifier with random weights, none of them zero, and one small image for it."""
+    """A torchvision classifier with random weights through which the image gets to the score, and one small image."""
     from torchvision.models import get_model
 
     size = {"inception_v3": 96, "maxvit_t": 224, "vit_h_14": 70}.get(name, 64)
@@ -188,4 +188,10 @@ def torchvision_network(name: str) -> tuple[nn.Module, Tensor]:
             # Heads and layer scales that start at 0 or near it would hide everything before them.
             if parameter.abs().max() < 1e-3:
                 parameter.normal_(0, 0.1)
-    return network, torch.randn(1, 3, size, size)
+        # Normalisations that have not seen these images let a deep network's signal die out, or explode.
+        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.train().momentum = 1.0
+        images = torch.cat([torch.randn(3, 3, size, size), torch.zeros(1, 3, size, size)])
+        network(images)
+    return network.eval(), images[:1]

@@ -43,9 +43,9 @@ def brute(maps: Tensor, k: int, ids: Sequence[int]) -> dict[str, list[list[Entry
     found: dict[str, list[list[Entry]]] = {"best": [], "spots": [], "least": []}
     for channel in range(maps.shape[1]):
         places = [
-            (float(value), image, place)
+            (value, image, place)
             for image, one in zip(ids, maps[:, channel], strict=True)
-            for place, value in enumerate(one.flatten())
+            for place, value in enumerate(one.flatten().tolist())
         ]
         places.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
         peaks = [next(entry for entry in places if entry[1] == image) for image in ids]

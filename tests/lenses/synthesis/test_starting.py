@@ -16,7 +16,9 @@ IMAGES = SMALL.inputs(torch.rand(3, *SMALL.shape, generator=torch.Generator().ma
 
 
 def test_an_inversion_has_the_features_and_of_an_injective_layer_the_image() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Linear(3 * 12 * 16, 2)).double().requires_grad_(False)
+    layer = nn.Conv2d(3, 3, 1)
+    nn.init.orthogonal_(layer.weight)
+    model = nn.Sequential(layer, nn.Flatten(), nn.Linear(3 * 12 * 16, 2)).double().requires_grad_(False)
     found = invert(model, IMAGES, "0", SMALL, Request(steps=300, precision="fp32"), smooth=0.0)
     features = by_hand(model, IMAGES.double(), 1)
     own = by_hand(model, found.inputs.double(), 1)
@@ -118,3 +120,12 @@ def test_what_is_seen_already_stays_and_what_cannot_be_reached_is_said() -> None
     assert other.notes == (f"image 0 is not seen as 'class {(seen + 1) % 5}' after 1 steps; give more",)
     with pytest.raises(InputError, match="a fooling image needs a class as its target; found '3:1'"):
         fool(model, IMAGES, parse_target("3:1"), SMALL)
+
+
+def test_the_callers_inference_mode_does_not_matter() -> None:
+    model, request = network(), Request(steps=2, precision="fp32")
+    with torch.inference_mode():
+        images = IMAGES.clone()
+        assert len(invert(model, images, "2", SMALL, request).inputs) == 3
+        assert len(dream(model, images, [whole_layer("3")] * 3, SMALL, request).inputs) == 3
+        assert len(fool(model, images, parse_target(3), SMALL, request).inputs) == 3

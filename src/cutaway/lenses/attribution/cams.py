@@ -287,6 +287,7 @@ METHODS = named(
             kind="pixels",
             summary="guided backpropagation where Grad-CAM is positive",
             paper="Selvaraju et al. 2017",
+            combine="max",
             needs_layer=True,
         ),
     ]

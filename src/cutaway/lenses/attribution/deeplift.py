@@ -15,6 +15,8 @@ from cutaway.lenses.attribution.operations import Apply, Interception, Multiply,
 
 # Differences smaller than this share of the values are rounding: there the derivative takes the quotient's place.
 ROUNDING = 1e-6
+# A completeness gap of this share of the score deserves a note.
+LARGE = 0.01
 
 
 class Differences(Interception):
@@ -167,7 +169,8 @@ def deeplift(job: Job, *, baseline: float | Tensor = 0.0) -> Found:
     relative = torch.where(gap == 0, gap, gap / change).abs()
     check = {"score": score.detach(), "baseline_score": baseline_score}
     gaps = {"completeness_gap": gap.float(), "completeness_gap_relative": relative.float()}
-    return Found(values.float(), {**check, **gaps})
+    note = "completeness_gap is large: multipliers are too large for float32 here; try another baseline"
+    return Found(values.float(), {**check, **gaps}, (note,) if (gap.abs() > LARGE * score.detach().abs()).any() else ())
 
 
 def _scores(job: Job, images: Tensor, differences: Differences) -> Tensor:

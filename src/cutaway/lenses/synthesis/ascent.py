@@ -41,10 +41,11 @@ class Ascent:
         return [one.name for one in self.objectives]
 
     def place(self, values: Tensor) -> Tensor:
-        """`values` on the network's device, float64 for a network in float64 and float32 for any other."""
+        """A copy of `values` on the network's device, float64 for a network in float64, float32 for any other."""
         tensors = [*self.forward.network.parameters()]
-        double = bool(tensors) and tensors[0].dtype == torch.float64
-        return values.to(device=device_of(self.forward.network), dtype=torch.float64 if double else torch.float32)
+        dtype = torch.float64 if tensors and tensors[0].dtype == torch.float64 else torch.float32
+        # Copied because a tensor that was made in inference mode cannot be in a graph.
+        return values.to(device=device_of(self.forward.network), dtype=dtype).clone()
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Float (N,), in the graph: how far each image is; the pass ends at the deepest layer that is read."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
-from cutaway.lenses.capture import images_for
+from cutaway.lenses.capture import bare, images_for
 from cutaway.lenses.synthesis.ascent import Ascent, Batches, Progress, check_finite, climbing, measure
 from cutaway.lenses.synthesis.images import Space, generator
 from cutaway.lenses.synthesis.objectives import Objective
@@ -125,7 +125,7 @@ def synthesize(
     settings: Mapping[str, Any],
 ) -> Synthesis:
     """The way up in any style from the images `start` (N, C, H, W), and what it is worth."""
-    walk = request.walk(chosen)
+    network, walk = bare(network), request.walk(chosen)
     order = _by_layer(objectives)
     back = torch.tensor(order).argsort()
     objectives, start = [objectives[place] for place in order], start[order]

@@ -93,13 +93,13 @@ def direction(layer: str, vector: Tensor, name: str = "") -> Objective:
     """
     if vector.ndim != 1 or not vector.is_floating_point() or not vector.any():
         raise InputError(f"a direction is a float vector (C,) that is not zero; found {tuple(vector.shape)}")
-    unit = vector / vector.norm()
+    unit = vector.detach() / vector.detach().norm()
 
     def score(value: Tensor) -> Tensor:
         mean = value.mean((2, 3)) if value.ndim == 4 else value.mean(1) if value.ndim == 3 else value
         if mean.shape[1] != len(unit):
             raise InputError(f"a direction of {len(unit)} numbers does not fit '{layer}' with {mean.shape[1]} channels")
-        return torch.mv(mean, unit.to(device=mean.device, dtype=mean.dtype))
+        return torch.mv(mean, unit.to(device=mean.device, dtype=mean.dtype).clone())
 
     return Objective(name or f"{layer}:direction", layer, score)
 
@@ -110,8 +110,8 @@ def whole_layer(layer: str) -> Objective:
 
 
 def match(layer: str, features: Tensor, name: str = "") -> Objective:
-    """Minus the squared relative error to `features` (1, ...): `-|a - features|^2 / |features|^2`."""
-    scale = features.square().sum().clamp_min(torch.finfo(features.dtype).tiny)
+    """Minus the squared relative error to `features` (1, ...): `-|a - features|^2 / |features|^2` (1 if that is 0)."""
+    scale = float(features.square().sum()) or 1.0
 
     def score(value: Tensor) -> Tensor:
         return -(value - features).flatten(1).square().sum(1) / scale

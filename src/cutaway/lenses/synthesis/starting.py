@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
-from cutaway.lenses.capture import capture
+from cutaway.lenses.capture import bare, capture
 from cutaway.lenses.synthesis.ascent import Ascent, measure
 from cutaway.lenses.synthesis.classic import default_jitter, default_step, unit
 from cutaway.lenses.synthesis.images import Fourier, Space, generator
@@ -52,7 +52,7 @@ def invert(
     """
     request = request or Request(precision="fp32")
     with torch.no_grad():
-        features = capture(network, images, [layer])[layer]
+        features = capture(bare(network), images, [layer])[layer]
     goals = [match(layer, features[image : image + 1]) for image in range(len(images))]
     numbers = Fourier(space).start([goal.name for goal in goals], request.seed)
     settings = {"layer": layer, "smooth": smooth, "rate": rate}

@@ -116,7 +116,7 @@ _CLASSIC = {
     "step": classic.default_step,
 }
 _FOURIER = {"rate": 0.05, "decorrelate": True, "shift": 16.0, "zoom": 0.1, "degrees": 5.0}
-_MACO = {"rate": 0.3, "decorrelate": True, "spectrum": NATURAL, "crop": (0.5, 0.95), "noise": 0.1, "views": 2}
+_MACO = {"rate": 0.3, "decorrelate": True, "spectrum": NATURAL, "crop": (0.6, 1.0), "noise": 0.1, "views": 1}
 STYLES = {
     one.name: one
     for one in (
