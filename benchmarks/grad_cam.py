@@ -6,7 +6,7 @@ Every peer is given the same photographs, the classes that the network predicts 
 outside the clock: extractors and hooks of the peers, the faster copy of the network of Cutaway, whose making is in
 `first_call_seconds`. The rounds take turns; the median and the quartiles are printed. Maps are compared by their
 positive parts, before any scaling. Cutaway is measured twice: in float32 on the network itself, and with
-`precision="auto"`, whose certificate is printed.
+`precision="bf16"`, whose certificate is printed.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def main() -> None:
         "torchcam": with_torchcam(deepcopy(network), images, classes),
         "grad-cam": with_grad_cam(deepcopy(network), images, classes),
         "cutaway fp32": with_cutaway(deepcopy(network), images, classes, "fp32"),
-        "cutaway auto": with_cutaway(deepcopy(network), images, classes, "auto"),
+        "cutaway bf16": with_cutaway(deepcopy(network), images, classes, "bf16"),
     }
     report = measure(network, images, classes, arguments.rounds, ways)
     print(json.dumps(report, indent=2))
@@ -135,7 +135,7 @@ def measure(
             times[name].append(seconds(draw))
     rate = {name: len(images) / statistics.median(values) for name, values in times.items()}
     fastest = max((name for name in rate if not name.startswith("cutaway")), key=lambda name: rate[name])
-    certificate = explain(network, images, "grad-cam", classes, "layer4", precision="auto").certificate
+    certificate = explain(network, images, "grad-cam", classes, "layer4", precision="bf16").certificate
     return {
         "conditions": {
             "network": "ResNet-18, layer4",
@@ -156,7 +156,7 @@ def measure(
         "certificate": certificate.as_dict(),
         "fastest_peer": fastest,
         "ratio_fp32": round(rate["cutaway fp32"] / rate[fastest], 2),
-        "ratio": round(rate["cutaway auto"] / rate[fastest], 2),
+        "ratio": round(rate["cutaway bf16"] / rate[fastest], 2),
     }
 
 

@@ -149,6 +149,14 @@ def test_inside_inference_mode_where_nothing_counts_changes() -> None:
         assert torch.equal(capture(network, IMAGES)["layer"], truth)
 
 
+def test_a_copy_that_comes_too_late_is_noticed() -> None:
+    network = Changing(lambda value: behind_the_back(value).relu_())
+    truth = network.layer(IMAGES).detach().clone()
+    for _ in range(2):
+        with torch.no_grad():
+            assert torch.equal(capture(network, IMAGES)["layer"], truth)
+
+
 def test_two_names_of_one_memory_are_both_rescued() -> None:
     kept = Keeper(set())
     value = torch.tensor([-1.0, 2.0])

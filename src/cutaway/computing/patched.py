@@ -44,8 +44,10 @@ class Patched(Tensor):
     @staticmethod
     def __new__(cls, clean: Tensor, patch: Tensor, rows: Tensor, columns: Tensor) -> Patched:
         """A tensor without data of its own."""
-        shape = (len(patch), *clean.shape[1:])
-        made: Patched = Tensor._make_wrapper_subclass(cls, shape, dtype=clean.dtype, device=clean.device)
+        like = torch.empty((len(patch), *clean.shape[1:]), device="meta").contiguous(memory_format=_layout(clean))
+        made: Patched = Tensor._make_wrapper_subclass(
+            cls, like.shape, strides=like.stride(), dtype=clean.dtype, device=clean.device
+        )
         return made
 
     def __init__(self, clean: Tensor, patch: Tensor, rows: Tensor, columns: Tensor) -> None:
@@ -62,7 +64,7 @@ class Patched(Tensor):
     def written_out(self) -> Tensor:
         """The ordinary tensor (N, C, H, W); from now on this is the only content."""
         if self.whole is None:
-            whole = self.clean.expand(len(self.patch), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            whole = self.clean.expand(len(self.patch), -1, -1, -1).contiguous(memory_format=_layout(self.clean))
             places = _places(self.rows, self.patch.shape[2]), _places(self.columns, self.patch.shape[3])
             image = torch.arange(len(self.patch), device=self.rows.device)[:, None, None]
             inside = whole.permute(0, 2, 3, 1)
@@ -86,6 +88,11 @@ def _written_out(value: Any) -> Any:
     return value.written_out() if isinstance(value, Patched) else value
 
 
+def _layout(clean: Tensor) -> torch.memory_format:
+    """That of the whole tensor: code that calls `view` or `flatten` depends on it."""
+    return torch.contiguous_format if clean.is_contiguous() else torch.channels_last
+
+
 def _places(starts: Tensor, count: int) -> Tensor:
     """(N, count): `count` places from each start."""
     return starts[:, None] + torch.arange(count, device=starts.device)
@@ -95,7 +102,7 @@ def patched(image: Tensor, patch: Tensor, rows: Tensor, columns: Tensor) -> Patc
     """Versions of one image that differ from it in one box each.
 
     Args:
-        image: float (1, C, H, W).
+        image: float (1, C, H, W); an operation in place on the result changes it and `patch`.
         patch: float (N, C, h, w), the boxes' content.
         rows, columns: int64 (N,), where the boxes begin; they must end inside the image.
 
@@ -305,16 +312,11 @@ def _join(func: Any, args: Any, kwargs: Any) -> Any:
     return _pointwise(func, args, kwargs)
 
 
-_ALSO_IN_PLACE = "relu hardtanh leaky_relu elu silu sigmoid tanh hardswish hardsigmoid clamp clamp_min add sub mul div"
-_POINTWISE = [
-    *_ALSO_IN_PLACE.split(),
-    *(f"{name}_" for name in _ALSO_IN_PLACE.split()),
-    "clone",
-    "relu6",
-    "gelu",
-    "softplus",
-    "mish",
-]
+_IN_PLACE_TOO = (
+    "relu hardtanh leaky_relu elu silu sigmoid tanh hardswish hardsigmoid clamp clamp_min add sub mul div neg"
+)
+_POINTWISE = [*_IN_PLACE_TOO.split(), *(f"{name}_" for name in _IN_PLACE_TOO.split())]
+_POINTWISE += ["clone", "rsub", "relu6", "gelu", "softplus", "mish"]
 _RULES: dict[Any, Callable[[Any, Any, Any], Any]] = {
     **{getattr(aten, name): _pointwise for name in _POINTWISE},
     aten.convolution: _convolution,

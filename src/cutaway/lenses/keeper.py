@@ -72,6 +72,7 @@ class Keeper:
         self._foreign = foreign
         self._names: dict[int, list[str]] = {}
         self._versions: dict[str, int] = {}
+        self._late = False
 
     def keep(self, name: str, value: Tensor) -> None:
         """Keep `value` as it is now under `name`."""
@@ -85,14 +86,15 @@ class Keeper:
 
     def overwritten(self) -> bool:
         """Whether a tensor that is kept without a copy was changed after all."""
-        return any(self.found[name]._version != version for name, version in self._versions.items())
+        return self._late or any(self.found[name]._version != version for name, version in self._versions.items())
 
     def rescue(self, value: Tensor) -> None:
         """Copy what is kept in the memory of `value`, which is about to change."""
         for name in self._names.pop(_memory(value), ()):
+            # A library that wraps torch's functions may have hidden an earlier change from the watch.
+            self._late |= self.found[name]._version != self._versions.pop(name)
             self.found[name] = self.found[name].clone()
             self.copied.add(name)
-            del self._versions[name]
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -192,6 +192,23 @@ def test_a_faster_copy_gives_the_same_map(monkeypatch: pytest.MonkeyPatch, low: 
     assert ("bfloat16" if low else "float32") in found.certificate.notes[0]
 
 
+def test_bf16_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "bf16_pays", lambda _device: False)
+    found = explain(small_network(), some_images(), target=[0, 1, 2], precision="bf16")
+    assert "in bfloat16" in found.certificate.notes[0]
+
+
+def test_a_copy_that_was_good_is_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "bf16_pays", lambda _device: False)
+    network, images = small_network(), some_images()
+    found = [explain(network, images, target=[0, 1, 2], precision="auto") for _ in range(2)]
+    assert torch.equal(found[0].values, found[1].values)
+    assert found[0].certificate == found[1].certificate
+    monkeypatch.setattr(MODULE, "TOLERANCE", -1.0)
+    refused = explain(network, images, target=[0, 1, 2], precision="auto")
+    assert refused.certificate.notes[0].startswith("computed on the network itself")
+
+
 def test_a_copy_that_is_not_as_good_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "TOLERANCE", -1.0)
     found = with_precision(monkeypatch, True)
@@ -204,7 +221,7 @@ def test_one_image_and_other_methods_need_no_copy() -> None:
     network, images = small_network(), some_images()
     for count, method in ((1, "grad-cam"), (3, "saliency")):
         exact = explain(network, images[:count], method, 0)
-        assert torch.equal(explain(network, images[:count], method, 0, precision="auto").values, exact.values)
+        assert torch.equal(explain(network, images[:count], method, 0, precision="bf16").values, exact.values)
 
 
 # ---- errors ---------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from torch import Tensor
 from cutaway.errors import InputError
 from cutaway.lenses.attribution.backprop import METHODS as BACKPROP
 from cutaway.lenses.attribution.layers import LinearHead, channels_are_last, linear_head
-from cutaway.lenses.attribution.method import Found, Job, Method, named
+from cutaway.lenses.attribution.method import Compute, Found, Job, Method, named
 from cutaway.lenses.capture import need_finite
 
 
@@ -160,7 +160,7 @@ def _largest(values: Tensor) -> Tensor:
     return values.abs().flatten(1).amax(1)
 
 
-def _cam(weigh: Weigh, check: Check = _no_check, *, after_relu: bool = False) -> Callable[[Job], Found]:
+def _cam(weigh: Weigh, check: Check = _no_check, *, after_relu: bool = False) -> Compute:
     """The method that weighs in this way; `after_relu` where the paper derives it for maps that are not negative."""
 
     def compute(job: Job) -> Found:

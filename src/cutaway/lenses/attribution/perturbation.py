@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -152,7 +152,7 @@ def _covered_scores(job: Job, cover: _Cover, base: Tensor) -> tuple[Tensor, Tens
     boxed = _in_boxes(job, cover, base) if min(job.images.shape[2:]) >= SMALLEST_BOXED else None
     if boxed is not None:
         some = windows[[0, len(windows) // 2, -1]]
-        full = _in_full(job, cover, base, some)
+        full = _in_full(replace(job, progress=None), cover, base, some)
         gap = (boxed[:, some] - full).abs().amax(1) / full.abs().amax(1).clamp_min(1e-30)
         if bool((gap <= BOXES_TOLERANCE).all()):
             return boxed, gap
@@ -292,7 +292,8 @@ class _Masks:
         total = torch.zeros((), dtype=torch.float64, device=scores.device)
         for some in self.chunks(64, within):
             total = total + torch.einsum("nm,mhw->nhw", scores[:, some] - mean, self.of(some).double())
-        return (total / (within.stop - within.start) / self.visible)[:, None]
+        values: Tensor = total / ((within.stop - within.start) * self.visible)
+        return values[:, None]
 
 
 def _upsampling(side: int, cells: int, samples: int, generator: torch.Generator) -> Tensor:
