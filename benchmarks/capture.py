@@ -2,8 +2,8 @@
 
     python benchmarks/capture.py [--rounds 15] [--batch 1 --batch 16] [--without-torchlens]
 
-The rounds take turns: a plain pass, Cutaway's capture of all 60 leaf calls, and (in every fifth round, since it is
-slow) TorchLens keeping all activations. The ratio is the median over the rounds of capture / plain in that round;
+The rounds take turns: a plain pass, Cutaway's capture of all 60 leaf calls, and hooks that copy; then, in three rounds
+of its own, TorchLens keeping all activations. The ratio is the median over the rounds of capture / plain in that round;
 the quartiles stand beside it. What is captured is compared with hooks that copy.
 """
 
@@ -46,32 +46,24 @@ def with_torchlens(network: nn.Module, images: Tensor) -> object:
 
 
 @torch.no_grad()
-def measure(batch: int, rounds: int, torchlens: bool) -> None:
+def measure(batch: int, rounds: int, ways: dict[str, Callable[[nn.Module, Tensor], object]]) -> None:
     network = resnet18().eval()
     images = torch.randn(batch, 3, 224, 224)
     found = list(capture(network, images).values())
     assert all(map(torch.equal, found, with_hooks(network, images))), "what was captured differs from the copies"
     del found
-    times: dict[str, list[float]] = {"plain": [], "cutaway": [], "hooks that copy": [], "torchlens": []}
-    for turn in range(rounds + 2):
-        times["plain"].append(seconds(lambda: network(images)))
-        times["cutaway"].append(seconds(lambda: capture(network, images)))
-        times["hooks that copy"].append(seconds(lambda: with_hooks(network, images)))
-        if torchlens and turn % 5 == 2:
-            times["torchlens"].append(seconds(lambda: with_torchlens(network, images)))
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds + 2):
+        for name, way in ways.items():
+            times[name].append(seconds(lambda way=way: way(network, images)))
     print(f"batch {batch}, {rounds} rounds, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for name, values in times.items():
-        tell(name, values if name == "torchlens" else values[2:], times["plain"][2:])
+        tell(name, values[2:], times["plain"][2:])
 
 
 def tell(name: str, values: list[float], plain: list[float]) -> None:
-    if not values:
-        return
-    if len(values) == len(plain):
-        ratios = [one / other for one, other in zip(values, plain, strict=True)]
-    else:
-        ratios = [value / statistics.median(plain) for value in values]
-    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 2 else (min(ratios), ratios[0], max(ratios))
+    ratios = [one / other for one, other in zip(values, plain, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
     print(f"  {name:16} {1000 * statistics.median(values):8.1f} ms   x {middle:.3f}  ({low:.3f} to {high:.3f})")
 
 
@@ -82,8 +74,13 @@ def main() -> None:
     parser.add_argument("--without-torchlens", action="store_true")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    for batch in arguments.batch or [1, 16]:
-        measure(batch, arguments.rounds, not arguments.without_torchlens)
+    batches = arguments.batch or [1, 4, 16]
+    plain = {"plain": lambda network, images: network(images)}
+    for batch in batches:
+        measure(batch, arguments.rounds, {**plain, "cutaway": capture, "hooks that copy": with_hooks})
+    # Last, because it wraps torch's functions for the rest of the process.
+    for batch in [] if arguments.without_torchlens else batches:
+        measure(batch, 3, {**plain, "torchlens": with_torchlens})
 
 
 if __name__ == "__main__":

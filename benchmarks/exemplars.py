@@ -35,7 +35,7 @@ from cutaway.data.parallel import usable_cores
 from cutaway.data.stores import ArrayImages
 from cutaway.models import Model, Preprocessing
 from cutaway.scope import Scope
-from cutaway.scope.exemplar_chunks import computing
+from cutaway.scope.exemplar_chunks import computing, one_thread
 
 BATCH = 64
 
@@ -72,7 +72,7 @@ def same_arithmetic(model: Model, split: Split, bf16: bool) -> None:
         child = os.fork()
         if child == 0:
             network = model.network.eval()
-            with torch.inference_mode(), computing(torch.device("cpu"), bf16):
+            with torch.inference_mode(), one_thread(torch.device("cpu")), computing(torch.device("cpu"), bf16):
                 for images in batches(model, split, part):
                     network(images.contiguous(memory_format=torch.channels_last))
             os._exit(0)

@@ -45,8 +45,7 @@ def kept_safely(network: nn.Module, images: Tensor, run: Callable[[Keep], None])
     if kept.overwritten():
         kept = Keeper(None)
         run(kept.keep)
-    else:
-        _overwritten_before[network] = frozenset(kept.copied)
+    _overwritten_before[network] = frozenset(kept.copied)
     return kept.found
 
 
@@ -79,6 +78,7 @@ class Keeper:
         memory = _memory(value)
         if name in self.copied or self._foreign is None or memory in self._foreign or value.is_inference():
             self.found[name] = value.clone()
+            self.copied.add(name)
             return
         self.found[name] = value
         self._versions[name] = value._version

@@ -105,19 +105,25 @@ class Scanner:
 
 @contextmanager
 def computing(device: torch.device, bf16: bool) -> Iterator[None]:
-    """The block in which scans and replays compute: the same sums in every process of a machine."""
-    threads = torch.get_num_threads()
+    """The block in which scans and replays compute."""
     with ExitStack() as stack:
         if device.type == "cpu":
             stack.enter_context(small_maps())
         if bf16:
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
-        try:
-            if can_fork(device):
-                torch.set_num_threads(1)
-            yield
-        finally:
-            torch.set_num_threads(threads)
+        yield
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """The block in which sums are the same as in any other process: one thread, where several processes can scan."""
+    threads = torch.get_num_threads()
+    try:
+        if can_fork(device):
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def can_fork(device: torch.device) -> bool:

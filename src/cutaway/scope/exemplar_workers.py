@@ -14,8 +14,6 @@ from multiprocessing.context import ForkProcess
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
-import torch
-
 from cutaway.data.parallel import usable_cores
 from cutaway.errors import InputError
 from cutaway.lenses.attribution.method import Progress
@@ -150,7 +148,6 @@ class _Crew:
                 raise SystemExit(1)
             pipe.send(("images", images))
 
-        torch.set_num_threads(1)
         try:
             self.chunks.run(self._next(taken), tick, ahead=False)
         except Exception as problem:

@@ -26,7 +26,7 @@ from cutaway.lenses.synthesis.ascent import is_memory
 from cutaway.pictures import Picture
 from cutaway.pictures.exemplars import Shot, layer_sheet, unit_sheet
 from cutaway.pictures.grids import choose
-from cutaway.scope.exemplar_chunks import SAMPLE, Found, Manifest, Scanner, Store, can_fork, computing
+from cutaway.scope.exemplar_chunks import SAMPLE, Found, Manifest, Scanner, Store, can_fork, computing, one_thread
 from cutaway.scope.exemplar_workers import scan_all
 from cutaway.scope.result import Result
 from cutaway.scope.sides import fitted
@@ -272,8 +272,9 @@ def exemplars(
     notes: list[str] = []
     while True:
         try:
-            found, key = _scan(scope, scanner, manifest, folder, processes, progress)
-            checked = _replay(scanner, found)
+            with one_thread(device):
+                found, key = _scan(scope, scanner, manifest, folder, processes, progress)
+                checked = _replay(scanner, found)
             break
         except (RuntimeError, MemoryError) as problem:
             if not is_memory(problem) or scanner.batch == 1:

@@ -127,6 +127,7 @@ class _Collector:
 
     def __init__(self, channels: int, k: int, device: torch.device, known: Table | None) -> None:
         self.filled = Table.empty(channels, k, device)
+        self.is_begun = False
         known = Table.empty(channels, k, device) if known is None else known.to(device)
         self.floor, self.floor_image = known.last, known.images[:, -1]
         self.below_floor = known.last.nextafter(known.last.new_tensor(-torch.inf))
@@ -165,6 +166,8 @@ class _Collector:
         if self.waiting:
             entries = Entries(*(torch.cat(values) for values in zip(*self.waiting, strict=True)))
             channels, k = self.filled.scores.shape
-            self.filled = self.filled.merge(Table.of(channels, k, entries))
+            found = Table.of(channels, k, entries)
+            self.filled = self.filled.merge(found) if self.is_begun else found
+            self.is_begun = True
             self.waiting, self.count = [], 0
         return self.filled

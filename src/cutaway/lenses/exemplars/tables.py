@@ -79,11 +79,15 @@ class Table:
 
     def merge(self, other: Table) -> Table:
         """The k first of both; associative and commutative."""
+        merged = Table(self.scores.clone(), self.images.clone(), self.places.clone())
+        rows = (other.images[:, 0] != NOTHING).nonzero()[:, 0]
         scores, images, places = (
-            torch.cat([getattr(self, item.name), getattr(other, item.name)], 1) for item in fields(Table)
+            torch.cat([getattr(self, item.name)[rows], getattr(other, item.name)[rows]], 1) for item in fields(Table)
         )
         order = _lexsort(-scores, _rank(images, places))[:, : self.k]
-        return Table(scores.gather(1, order), images.gather(1, order), places.gather(1, order))
+        for mine, both in ((merged.scores, scores), (merged.images, images), (merged.places, places)):
+            mine[rows] = both.gather(1, order)
+        return merged
 
 
 def _rank(images: Tensor, places: Tensor) -> Tensor:
@@ -140,6 +144,9 @@ class Sample:
     @classmethod
     def of(cls, parts: Sequence[Sample]) -> Sample:
         """Several samples as one, whatever their order."""
+        parts = [part for part in parts if len(part.images)] or parts[:1]
+        if len(parts) == 1:
+            return parts[0]
         images, scores, places = (torch.cat([getattr(part, item.name) for part in parts]) for item in fields(cls))
         order = images.argsort()
         return cls(images[order], scores[order], places[order])
