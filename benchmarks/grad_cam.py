@@ -50,7 +50,8 @@ def make_images(count: int, side: int) -> Tensor:
         photograph = photographs[index % 4]
         top, left = (random.integers(0, photograph.shape[axis] - side) for axis in (0, 1))
         crops.append(photograph[top : top + side, left : left + side])
-    return (torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255 - 0.45) / 0.225
+    pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
+    return (pixels.float() / 255 - 0.45) / 0.225
 
 
 def with_captum(network: nn.Module, images: Tensor, classes: Tensor) -> Draw:

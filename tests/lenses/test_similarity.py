@@ -118,7 +118,7 @@ def orthogonal(size: int, seed: int) -> Tensor:
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), scale=st.floats(1e-3, 1e3), shift=st.floats(-10, 10))
+@given(seed=st.integers(0, 10_000), scale=st.floats(1e-3, 1e3), shift=st.integers(-10, 10))
 def test_identities(seed: int, scale: float, shift: float) -> None:
     x, y = draw(9, 6, seed=seed), draw(9, 4, seed=seed + 1) + draw(9, 6, seed=seed)[:, :4]
     value = cka((x, y))

@@ -346,6 +346,12 @@ def test_a_crop_alone_gives_the_score() -> None:
         assert float(maps[0, 11, *patch.place]) == pytest.approx(patch.score, abs=1e-5)
 
 
+def test_units_bring_their_layers() -> None:
+    found = scope().exemplars(dataset(pixels(30)), processes=1, units=[("3", 2), ("3", 4)])
+    assert list(found.layers) == ["3"]
+    assert list(found.pictures()) == ["unit 3 2", "unit 3 4", "exemplars 3"]
+
+
 def test_patches_have_names() -> None:
     found = scope().exemplars(dataset(pixels(30)), processes=1)
     assert found.name(3) == "train:3 dog"
@@ -363,7 +369,7 @@ def test_a_split_can_be_given_and_another_chosen() -> None:
 
 
 def test_it_is_saved_with_its_pictures_and_certificate(tmp_path: Path) -> None:
-    found = scope().exemplars(dataset(pixels(40)), processes=1).of([("3", 2)])
+    found = scope().exemplars(dataset(pixels(40)), processes=1, units=[("3", 2)])
     files = [path.name for path in found.save(tmp_path)]
     expected = ["unit-3-2.png", "exemplars-0.png", "exemplars-3.png", "arrays.safetensors", "certificate.json"]
     assert files == expected
@@ -388,7 +394,8 @@ def test_mistakes_are_told() -> None:
     assert "layer 'conv' is not in Sequential" in error(lambda: scope().exemplars(data, ["conv"]))
     found = scope().exemplars(data, "0", processes=1)
     assert "no channel 16; they are numbered 0 to 15" in error(lambda: found.unit("0", 16))
-    assert "layer '3' is not in these exemplars" in error(lambda: found.of([("3", 0)]))
+    assert "layer '3' is not in these exemplars" in error(lambda: found["3"])
+    assert "no channel 99" in error(lambda: scope().exemplars(data, units=[("3", 99)]))
     assert "kind 'worst' is not of exemplars" in error(lambda: found.unit("0", 0, "worst"))
     assert "LAYER:CHANNEL, such as conv1:17; found 'conv1'" in error(lambda: parse_unit("conv1"))
 

@@ -60,22 +60,22 @@ def exemplars(
     from cutaway.scope.exemplars import parse_unit
 
     units = [parse_unit(text) for text in unit or ()]
-    layers = list(dict.fromkeys([*(layer or ()), *(name for name, _ in units)])) or None
     folder = folder_for(out, "exemplars", model, data)
     with TerminalWatcher(quiet=as_json) as watch:
         try:
             found = find(
                 Scope(model, weights=weights),
                 data,
-                layers,
+                layer,
                 k,
                 split=split,
                 folder=folder,
                 processes=processes,
                 batch=batch,
                 precision=precision,
+                units=units,
                 progress=watch.work,
-            ).of(units)
+            )
         except KeyboardInterrupt:
             print(f"what was scanned is kept in {folder}: the same command goes on", file=sys.stderr)
             raise

@@ -65,7 +65,7 @@ def imagine(
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Make the images that a class, a unit or a layer responds to most.
+    """Make the images that excite a class, unit or layer.
 
     All in one picture, each with the response it reached; the values themselves are in arrays.safetensors, and the
     response to the start and to noise of the same colours and spectrum in certificate.json.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -88,9 +88,7 @@ class LayerExemplars:
 
     def patches(self, channel: int, kind: str = "best") -> list[Patch]:
         """The patches of a unit, of `kind` "best", "spots", "quantiles" or "least"."""
-        if not 0 <= channel < self.found.channels:
-            last = self.found.channels - 1
-            raise InputError(f"layer '{self.found.name}' has no channel {channel}; they are numbered 0 to {last}")
+        self.found.check(channel)
         if kind not in KINDS:
             raise unknown("kind", kind, KINDS, "of exemplars")
         some: Patches = getattr(self, kind)
@@ -134,12 +132,6 @@ class Exemplars(Result):
     def unit(self, layer: str, channel: int, kind: str = "best") -> list[Patch]:
         """The patches of a unit: `kind` is "best", "spots", "quantiles" or "least"."""
         return self[layer].patches(channel, kind)
-
-    def of(self, units: Sequence[tuple[str, int]]) -> Exemplars:
-        """The same with a picture of each of these units."""
-        for layer, channel in units:
-            self[layer].patches(channel)
-        return replace(self, units=tuple(units))
 
     def name(self, image: int) -> str:
         """What an image of the split is called: its file, or `train:412`, and its class."""
@@ -188,8 +180,8 @@ class Exemplars(Result):
         """Uint8 (n, C, H, W) in the size of the network's input."""
         if not len(images):
             return np.zeros((0, *self.shape), np.uint8)
-        pixels: NDArray[np.uint8] = fitted(torch.from_numpy(self.split.images[np.asarray(images)]), self.shape).numpy()
-        return pixels
+        pixels = torch.from_numpy(self.split.images[np.asarray(images)])
+        return np.asarray(fitted(pixels, self.shape).numpy(), np.uint8)
 
     def _shots(self, patches: Sequence[Patch]) -> list[Shot]:
         pixels = self._pixels([patch.image for patch in patches])
@@ -224,7 +216,7 @@ class Exemplars(Result):
         size, image = (bottom - top, right - left), self.shape[1:]
         whole = all(field >= side for field, side in zip(size, image, strict=True))
         field = "each sees the whole image" if whole else f"each sees {exact}{size[0]}×{size[1]} pixels"
-        return f"{self.source} {self.split.name}, {len(self.split):,} images  ·  {field}"
+        return f"{self.source} {self.split.name}, {len(self.split):,} images  ·  {field}".strip()
 
 
 def exemplars(
@@ -237,7 +229,8 @@ def exemplars(
     folder: str | Path | None = None,
     processes: int | None = None,
     batch: int | None = None,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: str = "fp32",
+    units: Sequence[tuple[str, int]] = (),
     progress: Progress | None = None,
 ) -> Exemplars:
     """Pass a split once and keep, for every unit of these layers, the patches that excite it most.
@@ -245,8 +238,8 @@ def exemplars(
     Args:
         scope: the network and its preprocessing.
         data: a data set, a split, or what `load_data` takes.
-        layers: dotted names; None for every convolution. Their outputs are what counts: name `layer1.0.relu` for
-            what is left after a ReLU.
+        layers: dotted names; None for every convolution, or for the layers of `units` if there are any. Their outputs
+            are what counts: name `layer1.0.relu` for what is left after a ReLU.
         k: patches a unit and kind.
         split: which split of a data set.
         folder: where parts of the scan are kept, so that the same call goes on after a stop; None keeps nothing.
@@ -254,20 +247,24 @@ def exemplars(
             forked). The result does not depend on it.
         batch: images at a time; None for a size that fits the cache. Halved when memory is too small.
         precision: "fp32", or "bf16", which is faster where the processor has it and finds nearly the same patches.
+        units: (layer, channel) of units that get a picture each.
         progress: called as progress(label, images done, images in all).
 
     Raises:
-        InputError: a split or layer that does not exist, an empty split, a network that does not say how its input is
+        InputError: a split, layer or channel that does not exist, an empty split, a network that does not say how its input is
             standardised, values that are not finite.
     """
     _check(scope, k, processes, batch, precision)
     part, classes, source = _part(scope, data, split, progress)
     device, manifest = scope.device, Manifest.of(len(part))
     size = batch or _batch(scope, device)
-    wanted = [layers] if isinstance(layers, str) else None if layers is None else list(layers)
+    named = [layers] if isinstance(layers, str) else list(layers or ())
+    wanted = list(dict.fromkeys([*named, *(layer for layer, _ in units)])) or None
     assert scope.preprocessing is not None  # _check saw to it
     scanner = Scanner(scope.network, device, scope.preprocessing, part, [], k, size, precision == "bf16")
     surveyed = survey(scope.network, scanner.image(0), wanted)
+    for layer, channel in units:
+        surveyed[layer].check(channel)
     scanner = replace(scanner, layers=list(surveyed))
     notes: list[str] = []
     while True:
@@ -288,6 +285,7 @@ def exemplars(
         source=source,
         shape=scope.preprocessing.shape,
         certificate=scope.certify(_certificate(scanner, manifest, source, checked, key, notes)),
+        units=tuple(units),
     )
 
 
@@ -313,14 +311,15 @@ def _part(
     if not isinstance(data, (Dataset, Split)):
         channels, height, width = scope.shape or (3, 0, 0)
         # A folder is decoded as the network wants it; built-in sets have one size.
-        fit = {"size": height, "channels": channels} if height == width and str(data) not in BUILT_IN else {}
-        data = load_data(data, progress=progress, **fit)
+        fits = height == width and str(data) not in BUILT_IN
+        size, colours = (height, channels) if fits else (None, None)
+        data = load_data(data, size=size, channels=colours, progress=progress)
     if isinstance(data, Dataset):
         if split not in data.splits:
             raise unknown("split", split, data.splits, f"in {data.source}")
         part, classes, source = data.splits[split], data.classes, data.name
     else:
-        part, classes, source = data, scope.classes, "the"
+        part, classes, source = data, scope.classes, ""
     if not len(part):
         raise InputError(f"the {part.name} split has no images; exemplars need at least one")
     return part, classes, source

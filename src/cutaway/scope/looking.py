@@ -157,7 +157,9 @@ def need_convolutions(scope: Scope) -> list[str]:
     """The names of all convolutions, or an error where there is none."""
     names = weights.conv_names(scope.network)
     if not names:
-        raise InputError(f"{scope.name} has no 2-D convolution; name the layers to look at, `cutaway summary` lists them")
+        raise InputError(
+            f"{scope.name} has no 2-D convolution; name the layers to look at, `cutaway summary` lists them"
+        )
     return names
 
 

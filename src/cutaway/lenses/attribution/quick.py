@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from cutaway.computing.memory import keep_freed_memory
 from cutaway.computing.twin import fast_twin
 from cutaway.lenses.attribution.method import Job
 from cutaway.lenses.forward import opened
@@ -19,9 +20,10 @@ def quick(job: Job) -> Iterator[tuple[Job, tuple[str, ...]]]:
 
     For methods of many passes: making the twin costs two, and some more the first time.
     """
+    keep_freed_memory()
     network = job.forward.network
-    keep = [job.target.layer, job.layer] if job.target.layer or job.layer else []
-    twin = fast_twin(network, job.images[:1], keep=[layer for layer in keep if layer])
+    keep = [layer for layer in (job.target.layer, job.layer) if layer]
+    twin = fast_twin(network, job.images[:1], keep=keep)
     if twin.network is None:
         yield job, ()
         return

@@ -117,9 +117,9 @@ class _LayerScan:
 def _pieces(wanted: Tensor, places: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows and channels of the maps that are wanted, bool (N, C), so many at a time that copies of them are small."""
     row, channel = wanted.nonzero(as_tuple=True)
-    if len(row):
-        size = max(1, _COPIED // places)
-        yield from zip(row.split(size), channel.split(size), strict=True)
+    size = max(1, _COPIED // places)
+    for start in range(0, len(row), size):
+        yield row[start : start + size], channel[start : start + size]
 
 
 class _Collector:

@@ -53,6 +53,13 @@ class Surveyed:
     fields: tuple[Stretch, Stretch]
     exact: bool
 
+    def check(self, channel: int) -> None:
+        """Raise an `InputError` if there is no such channel."""
+        if not 0 <= channel < self.channels:
+            raise InputError(
+                f"layer '{self.name}' has no channel {channel}; they are numbered 0 to {self.channels - 1}"
+            )
+
     def place(self, index: int) -> tuple[int, int]:
         """Row and column of place number `index`."""
         return divmod(index, self.size[1])
