@@ -12,6 +12,7 @@ The scan is then repeated with 1 and with 4 processes and after kills, and the f
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import signal
@@ -32,7 +33,6 @@ from torch import Tensor
 import cutaway
 from cutaway.data import Split
 from cutaway.data.parallel import usable_cores
-from cutaway.data.stores import ArrayImages
 from cutaway.models import Model, Preprocessing
 from cutaway.scope import Scope
 from cutaway.scope.exemplar_chunks import computing, one_thread
@@ -46,9 +46,12 @@ def subject(data: str, images: int | None) -> tuple[Model, Split]:
     mean = Preprocessing(loaded.shape, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
     model = cutaway.load_model("vgg16", classes=loaded.classes, shape=loaded.shape, preprocessing=mean, seed=0)
     parts = [loaded.splits[name] for name in ("train", "val")]
-    pixels = np.concatenate([part.images[:images] for part in parts])[:images].copy()
-    labels = np.concatenate([part.labels for part in parts])[:images]
-    return model, Split("train", ArrayImages(pixels), labels)
+    whole = copy.copy(parts[0].images)  # both are rows of one mapped file
+    whole.rows = np.concatenate([part.images.rows for part in parts])[:images]
+    labels, hashes = (
+        np.concatenate(arrays)[:images] for arrays in zip(*((part.labels, part.hashes) for part in parts), strict=True)
+    )
+    return model, Split("train", whole, labels, known_hashes=hashes)
 
 
 def batches(model: Model, split: Split, ids: np.ndarray) -> Iterator[Tensor]:

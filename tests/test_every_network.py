@@ -62,9 +62,7 @@ def looks(side: int) -> dict[str, Callable[[nn.Module], Any]]:
         "gradients": lambda network: gradients(network, images, torch.tensor([0, 1])),
         "statistics": lambda network: activation_statistics(network, [images]),
         "similarity": lambda network: similarity(network, network, [(several, several)]),
-        "exemplars": lambda network: Scan(network, reached(network, images), 2).add(
-            images, torch.arange(2)
-        ),
+        "exemplars": lambda network: Scan(network, reached(network, images), 2).add(images, torch.arange(2)),
         "deletion": lambda network: deletion(network, images, images.mean(1), parse_target(1), steps=4),
         "class image": lambda network: synthesis(network, side, 3),
         "unit image": lambda network: synthesis(network, side, f"{conv_names(network)[-1]}:1"),

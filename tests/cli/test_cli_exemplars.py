@@ -66,7 +66,7 @@ def test_ctrl_c_keeps_what_is_done(cutaway: Cutaway, stage: Path, run: Path, mon
 
     words = ("exemplars", run, stage / "colours", "--out", "out", "--processes", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(exemplar_workers, "_join", interrupted)
+        patch.setattr(exemplar_workers._Chunks, "join", interrupted)
         told = cutaway(*words)
     assert told.code == 130
     assert "what was scanned is kept in out: the same command goes on" in told.err

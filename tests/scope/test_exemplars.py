@@ -369,7 +369,7 @@ def test_a_split_can_be_given_and_another_chosen() -> None:
 
 
 def test_it_is_saved_with_its_pictures_and_certificate(tmp_path: Path) -> None:
-    found = scope().exemplars(dataset(pixels(40)), processes=1, units=[("3", 2)])
+    found = scope().exemplars(dataset(pixels(40)), ["0", "3"], processes=1, units=[("3", 2)])
     files = [path.name for path in found.save(tmp_path)]
     expected = ["unit-3-2.png", "exemplars-0.png", "exemplars-3.png", "arrays.safetensors", "certificate.json"]
     assert files == expected

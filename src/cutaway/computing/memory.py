@@ -1,4 +1,4 @@
-"""Memory that stays with the process: what a tensor has left is warm for the next one."""
+"""Memory: keeping it warm for the next tensor, and noticing that there is not enough."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import os
 import platform
 from functools import cache
 
+import torch
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # numbers of mallopt(3)
 _KEPT = 1 << 30
+_COMPLAINTS = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 @cache
@@ -24,3 +27,10 @@ def keep_freed_memory() -> bool:
         return False
     library = ctypes.CDLL(None)
     return bool(library.mallopt(_MMAP_THRESHOLD, _KEPT) and library.mallopt(_TRIM_THRESHOLD, _KEPT))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator gave up: CUDA's and MPS's have a type of their own, the CPU's only says so."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _COMPLAINTS)

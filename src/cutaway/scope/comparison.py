@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cutaway.computing.memory import is_out_of_memory
 from cutaway.computing.small_maps import small_maps
 from cutaway.data import Dataset, Split, load_data
 from cutaway.errors import InputError, unknown
@@ -24,7 +25,6 @@ from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.matching import Matching
 from cutaway.lenses.similarity import LEAST_IMAGES, Similarity
 from cutaway.lenses.sparsity import GradientStatistics, gradient_statistics, spread
-from cutaway.lenses.synthesis.ascent import is_memory
 from cutaway.pictures import Picture
 from cutaway.scope import juxtaposed
 from cutaway.scope.microscope import Scope
@@ -178,7 +178,7 @@ def compare(
                 passes = run_both(*sides, part, chunks, pairs or pairs_of(*sides), progress)
             break
         except (RuntimeError, MemoryError) as problem:
-            if not is_memory(problem) or batch // 2 < LEAST_IMAGES:
+            if not is_out_of_memory(problem) or batch // 2 < LEAST_IMAGES:
                 raise
             notes.append(f"not enough memory for batches of {batch}: halved")
             batch //= 2

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cutaway.computing.memory import is_out_of_memory
 from cutaway.data import Dataset, Split, load_data
 from cutaway.data.sources import BUILT_IN
 from cutaway.errors import InputError, unknown
 from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.exemplars import Box, Replay, Surveyed, Table, Tables, replay, survey
-from cutaway.lenses.synthesis.ascent import is_memory
 from cutaway.pictures import Picture
 from cutaway.pictures.exemplars import Shot, layer_sheet, unit_sheet
 from cutaway.pictures.grids import choose
@@ -146,7 +146,8 @@ class Exemplars(Result):
     def crop(self, patch: Patch) -> NDArray[np.uint8]:
         """Pixels uint8 (C, h, w) of what a patch's place sees, as far as it lies in the image."""
         top, left, bottom, right = patch.box
-        return self._pixels([patch.image])[0][:, max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+        image = self._pixels([patch.image])[0]
+        return np.asarray(image[:, max(0, top) : max(0, bottom), max(0, left) : max(0, right)])
 
     def picture(self, layer: str | None = None, channel: int | None = None) -> Picture:
         """A unit's sheet, a layer's, or the main picture of all."""
@@ -251,8 +252,8 @@ def exemplars(
         progress: called as progress(label, images done, images in all).
 
     Raises:
-        InputError: a split, layer or channel that does not exist, an empty split, a network that does not say how its input is
-            standardised, values that are not finite.
+        InputError: a split, layer or channel that does not exist, an empty split, a network that does not say how its
+            input is standardised, values that are not finite.
     """
     _check(scope, k, processes, batch, precision)
     part, classes, source = _part(scope, data, split, progress)
@@ -274,7 +275,7 @@ def exemplars(
                 checked = _replay(scanner, found)
             break
         except (RuntimeError, MemoryError) as problem:
-            if not is_memory(problem) or scanner.batch == 1:
+            if not is_out_of_memory(problem) or scanner.batch == 1:
                 raise
             notes.append(f"not enough memory for batches of {scanner.batch}: halved")
             scanner = replace(scanner, batch=scanner.batch // 2)

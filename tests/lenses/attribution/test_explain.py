@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cutaway.computing.memory import is_out_of_memory
 from cutaway.errors import InputError
 from cutaway.lenses.attribution import METHODS, Attribution, explain
-from cutaway.lenses.attribution.chunks import in_chunks, is_out_of_memory, joined
+from cutaway.lenses.attribution.chunks import in_chunks, joined
 from cutaway.lenses.attribution.method import Found
 from cutaway.lenses.targets import parse_target
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from cutaway.computing.memory import is_out_of_memory
 from cutaway.errors import InputError
 from cutaway.lenses.attribution.method import Found
 
@@ -39,11 +40,6 @@ def in_chunks(count: int, batch: int, work: Callable[[slice, int], T]) -> tuple[
         done = images.stop
     notes = () if size == batch else (f"the batch was halved from {batch} to {size} for want of memory",)
     return found, notes
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an allocator gave up: CUDA's and MPS's have a type of their own, the CPU's only says so."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _free() -> None:

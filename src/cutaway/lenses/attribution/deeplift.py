@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cutaway.errors import InputError
 from cutaway.lenses.attribution.graph import check_graph
-from cutaway.lenses.attribution.method import Found, Job, Method, named
+from cutaway.lenses.attribution.method import Found, Job, Method, baseline_image, named
 from cutaway.lenses.attribution.operations import Apply, Interception, Multiply, Weigh, ruled, wide
 
 # Differences smaller than this share of the values are rounding: there the derivative takes the quotient's place.
@@ -156,7 +156,7 @@ def deeplift(job: Job, *, baseline: float | Tensor = 0.0) -> Found:
         InputError: a baseline of the wrong shape, or an operation without a rule.
     """
     images = job.images.detach().clone().requires_grad_()
-    start = _baseline(baseline, images)
+    start = baseline_image(baseline, images)
     differences = Differences()
     baseline_score = _scores(job, start.expand_as(images).clone().requires_grad_(), differences).detach()
     differences.compare()
@@ -178,14 +178,6 @@ def _scores(job: Job, images: Tensor, differences: Differences) -> Tensor:
     with differences:
         outputs = job.forward(images, layers, output=not layers)
     return job.target.scores(outputs)
-
-
-def _baseline(baseline: float | Tensor, images: Tensor) -> Tensor:
-    value = torch.as_tensor(baseline, dtype=images.dtype, device=images.device)
-    shape = tuple(images.shape[1:])
-    if value.ndim and value.shape != shape:
-        raise InputError(f"baseline must be a number or a tensor {shape}; found a tensor {tuple(value.shape)}")
-    return value.expand(shape)
 
 
 METHODS = named(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cutaway.errors import InputError
 from cutaway.lenses.attribution.gradient import pieces, score_gradient, variant_gradients
-from cutaway.lenses.attribution.method import Found, Job, Method, named
+from cutaway.lenses.attribution.method import Found, Job, Method, baseline_image, named
 
 # Intervals of every path before any is halved.
 FIRST = 8
@@ -56,7 +56,7 @@ def integrated_gradients(
             f"found steps={steps}, tolerance={tolerance} and limit={limit}"
         )
     images = job.images.float()
-    start = _baseline(baseline, images)
+    start = baseline_image(baseline, images)
     if steps is not None:
         means, ends, counts = _fixed(job, start, steps)
     else:
@@ -66,14 +66,6 @@ def integrated_gradients(
     missed = steps is None and bool((check["completeness_gap_relative"] > tolerance).any())
     note = f"images whose completeness_gap_relative is above {tolerance:g} need a higher limit than {limit} steps"
     return Found(values, check, (note,) if missed else (), _described(baseline))
-
-
-def _baseline(baseline: float | Tensor, images: Tensor) -> Tensor:
-    value = torch.as_tensor(baseline, dtype=torch.float32, device=images.device)
-    shape = tuple(images.shape[1:])
-    if value.ndim and value.shape != shape:
-        raise InputError(f"baseline must be a number or a tensor {shape}; found a tensor {tuple(value.shape)}")
-    return value.expand(shape)
 
 
 def _described(baseline: float | Tensor) -> dict[str, str]:

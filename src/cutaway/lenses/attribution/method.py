@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from cutaway.errors import InputError
 from cutaway.lenses.forward import Forward
 from cutaway.lenses.targets import Target
 
@@ -102,3 +103,19 @@ def named(methods: Iterable[Method]) -> dict[str, Method]:
         assert method.name not in table, method.name
         table[method.name] = method
     return table
+
+
+def baseline_image(baseline: float | Tensor, images: Tensor) -> Tensor:
+    """What stands for "nothing to see": a number everywhere, or an image (C, H, W) as the network expects it.
+
+    Returns:
+        (C, H, W) of the images' shape, dtype and device.
+
+    Raises:
+        InputError: a tensor of another shape.
+    """
+    value = torch.as_tensor(baseline, dtype=images.dtype, device=images.device)
+    shape = tuple(images.shape[1:])
+    if value.ndim and value.shape != shape:
+        raise InputError(f"baseline must be a number or a tensor {shape}; found a tensor {tuple(value.shape)}")
+    return value.expand(shape)

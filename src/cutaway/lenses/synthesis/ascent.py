@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from cutaway.computing.memory import is_out_of_memory
 from cutaway.computing.small_maps import small_maps
 from cutaway.computing.twin import Twin
 from cutaway.errors import InputError
@@ -20,7 +21,6 @@ from cutaway.lenses.synthesis.objectives import Objective, scores
 Progress = Callable[[str, int, int], None]
 Penalty = Callable[[Tensor], Tensor]
 Result = TypeVar("Result")
-_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 @dataclass(frozen=True)
@@ -107,20 +107,13 @@ def _explained(network: nn.Module, inputs: Tensor) -> Iterator[None]:
     except InputError:
         raise
     except (RuntimeError, ValueError) as problem:
-        if is_memory(problem):
+        if is_out_of_memory(problem):
             raise
         size = "x".join(map(str, inputs.shape[1:]))
         raise InputError(
             f"{type(network).__name__} does not take images of {size} ({str(problem).splitlines()[0]}); "
             "give another size"
         ) from problem
-
-
-def is_memory(problem: BaseException) -> bool:
-    """Whether this error says that memory ran out, on any device."""
-    return isinstance(problem, (MemoryError, torch.OutOfMemoryError)) or any(
-        words in str(problem).lower() for words in _NO_MEMORY
-    )
 
 
 @dataclass
@@ -142,7 +135,7 @@ class Batches:
             try:
                 done.append(work(slice(start, min(count, start + self.batch))))
             except (RuntimeError, MemoryError) as problem:
-                if not is_memory(problem):
+                if not is_out_of_memory(problem):
                     raise
                 self._halve(problem)
                 continue
