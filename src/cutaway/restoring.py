@@ -52,8 +52,10 @@ def _copies(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _restore_buffers(module: nn.Module, originals: dict[str, Tensor | None], copies: dict[str, Tensor]) -> None:
-    module._buffers.clear()
-    module._buffers.update(originals)
+    # A scripted module's buffers cannot be exchanged, only written.
+    if not isinstance(module, torch.jit.ScriptModule):
+        module._buffers.clear()
+        module._buffers.update(originals)
     for name, copy in copies.items():
         original = originals[name]
         # Values are compared because batch norm changes its buffers without counting up their version, and written

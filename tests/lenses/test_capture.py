@@ -341,3 +341,13 @@ def test_a_graph_recorded_by_capture_can_still_go_backward() -> None:
     found = capture(network, IMAGES, ["1"])["1"]
     (gradient,) = torch.autograd.grad(found.sum(), [network[0].conv1.weight])
     assert gradient.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*deprecated")
+def test_scripted_networks_are_put_back_too() -> None:
+    network = torch.jit.script(nn.Sequential(nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2), nn.ReLU()))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with untouched(network):
+        network.train()(IMAGES)
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
