@@ -92,6 +92,13 @@ def test_an_outline_beyond_the_border_is_cut() -> None:
     assert edge.sum() == 35
 
 
+def test_a_box_that_holds_the_image_gets_a_cross_in_its_middle() -> None:
+    edge = (tile(np.zeros((1, 8, 8), np.uint8), (-10, -6, 20, 8)) == np.array(ACCENT)).all(2)
+    expected = np.zeros((72, 72), bool)
+    expected[45, 5:14] = expected[41:50, 9] = True
+    assert np.array_equal(edge, expected)
+
+
 def test_a_unit_sheet_has_a_row_for_each_group() -> None:
     groups = [("best", [shot((0, 0, 3, 3))] * 4), ("least", [shot((5, 5, 9, 9), score=-0.25)] * 2)]
     found = unit_sheet(groups, title="conv1:3")

@@ -17,6 +17,7 @@ from cutaway.pictures.text import shortened, text_width
 Box = tuple[int, int, int, int]
 CELL = 72  # pixels that a patch or an image is brought near to
 _NOTE = "flat areas lie beyond the image's border"
+_ARM = 4
 _LINE = LABEL_SIZE + 3
 _GAP = 8
 _HEAD = LABEL_SIZE + 12
@@ -124,7 +125,9 @@ def colours(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def tile(image: NDArray[np.uint8], box: Box | None = None) -> Bytes:
-    """An image (C, H, W) as a tile uint8 (h, w, 3) near `CELL` pixels, with a box outlined.
+    """An image (C, H, W) as a tile uint8 (h, w, 3) near `CELL` pixels, with a box outlined, or its middle crossed.
+
+    A box that holds the whole image has no edge to draw; a cross in its middle says where the unit's place is.
 
     A small image is enlarged by a whole number, each pixel a square; one more than half again as large as the cell is
     brought down by a whole number, each pixel the mean of a square.
@@ -134,7 +137,9 @@ def tile(image: NDArray[np.uint8], box: Box | None = None) -> Bytes:
     zoom, shrink = whole_zoom(side, CELL), 1 if side <= 1.5 * CELL else -(-side // int(1.5 * CELL))
     drawn = np.repeat(np.repeat(rgb, zoom, 0), zoom, 1) if shrink == 1 else _means(rgb, shrink)
     if box is not None:
-        _outline(drawn, [round(edge * zoom / shrink) for edge in box])
+        edges = [round(edge * zoom / shrink) for edge in box]
+        holds_all = max(edges[:2]) <= 0 and edges[2] >= drawn.shape[0] and edges[3] >= drawn.shape[1]
+        (_cross if holds_all else _outline)(drawn, edges)
     return drawn
 
 
@@ -142,6 +147,16 @@ def _means(rgb: Bytes, by: int) -> Bytes:
     height, width = (max(1, length // by) * by for length in rgb.shape[:2])
     blocks = rgb[:height, :width].reshape(height // by, by, width // by, by, 3)
     return np.asarray(np.rint(blocks.mean((1, 3))), np.uint8)
+
+
+def _cross(drawn: Bytes, box: Sequence[int]) -> None:
+    """Mark the middle of a box, in place."""
+    row, column = ((start + end) // 2 for start, end in zip(box[:2], box[2:], strict=True))
+    rows, columns = (slice(max(0, middle - _ARM), max(0, middle + _ARM + 1)) for middle in (row, column))
+    if 0 <= row < drawn.shape[0]:
+        drawn[row, columns] = ACCENT
+    if 0 <= column < drawn.shape[1]:
+        drawn[rows, column] = ACCENT
 
 
 def _outline(drawn: Bytes, box: Sequence[int]) -> None:

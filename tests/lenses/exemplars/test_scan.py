@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -88,6 +88,15 @@ def test_a_scan_equals_a_double_loop(k: int, batch: int) -> None:
     check(tables, capture(net, images, LAYERS), k, range(40))
 
 
+@pytest.fixture(params=[False, True])
+def denormals(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With and without the tiniest floats, which a training switches off."""
+    torch.set_flush_denormal(request.param)
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.usefixtures("denormals")
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_parts_that_know_of_each_other_merge_to_the_whole(order: tuple[int, ...]) -> None:
     """The bars of images scanned before leave out only what they beat, ties included, in any order of the parts."""

@@ -18,6 +18,7 @@ from cutaway.lenses.capture import observe
 from cutaway.lenses.exemplars.tables import Entries, Sample, Table, Tables, top
 
 _COPIED = 2**19  # values of maps that are copied at once
+_LITTLE, _LEAST = 1e-6, 1e-30
 _ROOM = 2  # candidates wait until there are so many times the entries of the table
 
 
@@ -130,7 +131,8 @@ class _Collector:
         self.is_begun = False
         known = Table.empty(channels, k, device) if known is None else known.to(device)
         self.floor, self.floor_image = known.last, known.images[:, -1]
-        self.below_floor = known.last.nextafter(known.last.new_tensor(-torch.inf))
+        # A little lower than it must be, for the next float below 0 is one that processors may take for 0.
+        self.below_floor = known.last - (known.last.abs() * _LITTLE).clamp(min=_LEAST)
         self.waiting: list[Entries] = []
         self.count = 0
 
