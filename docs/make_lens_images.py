@@ -14,11 +14,10 @@ import numpy as np
 import skimage.data
 from efficientnet import scope as open_scope
 from make_images import make_small
-from PIL import Image
 
 from cutaway import compare, load_data
 from cutaway.lenses.attribution import METHODS
-from cutaway.pictures import Picture, channel_grid, kernel_grid
+from cutaway.pictures import Picture, channel_grid, image_grid, kernel_grid
 from cutaway.pictures.explanation import Tile, explanation_figure, explanation_sheet
 from cutaway.scope import Scope
 from cutaway.scope.explanation import CHECK
@@ -110,11 +109,8 @@ def styles(scope: Scope) -> Picture:
 
 
 def labelled(images: Sequence[np.ndarray], names: Sequence[str], columns: int = 5) -> Picture:
-    """Images uint8 (C, H, W) at their own size, halved, with a word below each."""
-    from cutaway.pictures import image_grid
-
-    small = [Image.fromarray(image.transpose(1, 2, 0)).reduce(2) for image in images]
-    return image_grid(np.stack([np.asarray(image).transpose(2, 0, 1) for image in small]), names, columns=columns)
+    """Images uint8 (C, H, W) at their own size, with a word below each."""
+    return image_grid(np.stack(images), names, columns=columns)
 
 
 def ranked(scope: Scope) -> Picture:

@@ -24,7 +24,8 @@ from cutaway.lenses.capture import capture
 from cutaway.models import Preprocessing
 from cutaway.scope import Scope, exemplar_chunks, exemplar_workers
 from cutaway.scope.exemplar_chunks import Manifest, Scanner, Store
-from cutaway.scope.exemplars import LEVELS, Exemplars, exemplars, parse_unit, plain_layers
+from cutaway.scope.exemplar_result import LEVELS, plain_layers
+from cutaway.scope.exemplars import Exemplars, exemplars, parse_unit
 
 
 @pytest.fixture(autouse=True)

@@ -83,7 +83,7 @@ def exemplars(
 
 
 def _lines(found: Exemplars) -> Iterator[str]:
-    from cutaway.scope.exemplars import plain_layers
+    from cutaway.scope.exemplar_result import plain_layers
 
     check = found.certificate.check
     yield f"{len(found.split):,} images of the {found.split.name} split of {found.source}"
@@ -99,6 +99,6 @@ def _lines(found: Exemplars) -> Iterator[str]:
 
 
 def _report(found: Exemplars) -> dict[str, Any]:
-    from cutaway.scope.exemplars import plain_layers
+    from cutaway.scope.exemplar_result import plain_layers
 
     return {"layers": plain_layers(found), "units": [found.rows(layer, channel) for layer, channel in found.units]}
