@@ -65,7 +65,7 @@ def looks(side: int) -> dict[str, Callable[[nn.Module], Any]]:
         "exemplars": lambda network: Scan(network, reached(network, images), 2).add(images, torch.arange(2)),
         "deletion": lambda network: deletion(network, images, images.mean(1), parse_target(1), steps=4),
         "class image": lambda network: synthesis(network, side, 3),
-        "unit image": lambda network: synthesis(network, side, f"{conv_names(network)[-1]}:1"),
+        "unit image": lambda network: synthesis(network, side, f"{reached(network, images)[-1]}:1"),
     }
     for name, method in METHODS.items():
         options = {key: value for key, value in LITTLE.items() if key in method.options}

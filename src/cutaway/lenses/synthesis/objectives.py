@@ -111,7 +111,7 @@ def whole_layer(layer: str) -> Objective:
 
 def match(layer: str, features: Tensor, name: str = "") -> Objective:
     """Minus the squared relative error to `features` (1, ...): `-|a - features|^2 / |features|^2` (1 if that is 0)."""
-    scale = float(features.square().sum()) or 1.0
+    scale = float(features.detach().square().sum()) or 1.0
 
     def score(value: Tensor) -> Tensor:
         return -(value - features).flatten(1).square().sum(1) / scale
