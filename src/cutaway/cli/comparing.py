@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cutaway.cli.app import app
+from cutaway.cli.looking import Json, Out
 
 if TYPE_CHECKING:
     from cutaway.scope.comparison import Comparison
@@ -35,13 +35,11 @@ def compare(
         int, typer.Option(metavar="N", min=4, help="How many images of the split, drawn by --seed.")
     ] = 2000,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Which images, and in which order.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where pictures and arrays go.  [default: in pictures/]")
-    ] = None,
+    out: Out = None,
     weights: Annotated[
         str | None, typer.Option(metavar="FILE|default", help="Weights, for each MODEL that is no run.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Put two networks, or two epochs, side by side.
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cutaway.cli.app import app
+from cutaway.cli.looking import Json, ModelName, Out, Weights
 
 if TYPE_CHECKING:
     from cutaway.scope.exemplars import Exemplars
 
-_MODEL = "RUN, RUN@7, RUN@last, a built-in name, torchvision:NAME, timm:NAME or FILE.py:FACTORY."
-
 
 @app.command()
 def exemplars(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)],
+    model: ModelName,
     data: Annotated[str, typer.Argument(metavar="DATA", help="A built-in data set or a folder of images.")],
     layer: Annotated[
         list[str] | None,
@@ -40,13 +38,9 @@ def exemplars(
     batch: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Images at a time.  [default: what fits the cache]")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where pictures and arrays go.  [default: in pictures/]")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="FILE|default", help="Weights, for a model that is no run.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    out: Out = None,
+    weights: Weights = None,
+    as_json: Json = False,
 ) -> None:
     """Find the real patches that excite each unit most.
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cutaway.cli.app import app
-from cutaway.cli.looking import Json, ModelName, Weights
+from cutaway.cli.looking import Json, ModelName, Out, Weights
 
 if TYPE_CHECKING:
     from cutaway.scope.explanation import Explanation
@@ -45,9 +43,7 @@ def explain(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all random choices.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where pictures and arrays go.  [default: in pictures/]")
-    ] = None,
+    out: Out = None,
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
@@ -55,12 +51,11 @@ def explain(
 
     One method gives its map. Several, or `--method all`, are ranked by how faithful their maps of these images are.
     """
+    from cutaway.cli.results import folder_for, save_and_tell
     from cutaway.cli.terminal import TerminalWatcher
     from cutaway.scope import Scope
-    from cutaway.scope.result import file_name
 
     scope = Scope(model, weights=weights)
-    folder = out or Path("pictures") / file_name("explain", Path(model).name, Path(images[0]).stem)
     wanted = method or ["grad-cam"]
     found: Explanation | Ranking
     with TerminalWatcher() as watcher:
@@ -69,24 +64,19 @@ def explain(
         else:
             names = None if _ALL in wanted else wanted
             found = scope.rank(images, names, target, layer=layer, seed=seed, progress=watcher.work)
-    files = [path.name for path in found.save(folder)]
-    if as_json:
-        print(json.dumps({"folder": str(folder), "files": files, **_report(found)}, default=str, ensure_ascii=False))
-        return
-    print(_text(found))
-    print(folder / files[0])
-    print(f"beside it: {', '.join(files[1:])}")
+    save_and_tell(
+        found, folder_for(out, "explain", model, images[0]), as_json, text=_text(found), report=_report(found)
+    )
 
 
 def _report(found: Explanation | Ranking) -> dict[str, Any]:
     """What was found, as JSON."""
     from cutaway.scope.explanation import Explanation
 
-    certificate = {"certificate": found.certificate.as_dict()}
     if isinstance(found, Explanation):
         method, layer = found.attribution.method, found.attribution.layer
-        return {"method": method, "layer": layer, "images": _images(found), **certificate}
-    return {"best": found.best, "methods": found.table(), **certificate}
+        return {"method": method, "layer": layer, "images": _images(found)}
+    return {"best": found.best, "methods": found.table()}
 
 
 def _images(found: Explanation) -> list[dict[str, Any]]:
