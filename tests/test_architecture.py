@@ -16,20 +16,21 @@ import cutaway
 ROOT = Path(cutaway.__file__).parent
 # From the ground up; rooms on one line are neighbours that may not know each other, unless NEIGHBOURS says so.
 FLOORS = [
-    ("errors", "files", "restoring"),
+    ("errors", "files", "restoring", "words"),
     ("computing",),
     ("runs", "pictures", "data"),
     ("models", "lenses"),
     ("training", "scope"),
+    ("doctor",),
     ("views",),
-    ("report",),
+    ("report", "web"),
     ("demo",),
     ("cli",),
     ("__main__",),
 ]
 NEIGHBOURS = {("files", "errors")}
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-NO_TORCH = ("errors", "files", "runs", "pictures", "views", "report")
+NO_TORCH = ("errors", "files", "words", "runs", "pictures", "views", "report", "web")
 PUBLIC = [
     "Dataset",
     "InputError",
