@@ -19,7 +19,7 @@ FLOORS = [
     ("errors", "files", "restoring", "words"),
     ("computing",),
     ("runs", "pictures", "data"),
-    ("models", "lenses"),
+    ("models", "lenses", "care"),
     ("training", "scope"),
     ("doctor",),
     ("views",),

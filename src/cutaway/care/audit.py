@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -103,9 +101,7 @@ class Audit:
         return rank
 
 
-def audit(
-    source: str | Path, *, most: int | None = None, progress: Progress | None = None, **options: Any
-) -> Audit:
+def audit(source: str | Path, *, most: int | None = None, progress: Progress | None = None, **options: Any) -> Audit:
     """Look at every image of a data set.
 
     Args:
@@ -152,8 +148,3 @@ def _headers(data: Dataset, progress: Progress | None) -> tuple[Header, ...] | N
         if isinstance(header, str):
             raise InputError(f"{Path(data.source) / file} changed while it was looked at ({header}); run it again")
     return tuple(header for header in found if isinstance(header, Header))
-
-
-def modes(audited: Audit) -> Mapping[str, int]:
-    """How many files have which format and mode, the most frequent first."""
-    return dict(Counter(f"{header.format} {header.mode}" for header in audited.headers or ()).most_common())

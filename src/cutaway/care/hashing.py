@@ -103,7 +103,7 @@ def _pairs_of_rows(words: np.ndarray, most: int, rows: tuple[int, int]) -> tuple
 
 def _differing(one: np.ndarray, many: np.ndarray) -> np.ndarray:
     """In how many of the 255 bits a hash (4,) differs from each of (4, N): uint8 (N,)."""
-    total = np.bitwise_count(many[0] ^ one[0])
+    total: np.ndarray = np.bitwise_count(many[0] ^ one[0])
     for mine, others in zip(one[1:], many[1:], strict=True):
         total += np.bitwise_count(others ^ mine)
     return total

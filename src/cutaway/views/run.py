@@ -196,9 +196,7 @@ def _notes(info: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> lis
     notes += [str(warning) for warning in info["model"].get("warnings", [])]
     bad = info["data"].get("quarantine", [])
     if bad:
-        notes.append(
-            f"{len(bad)} files could not be read and were left out, the first: {bad[0]['file']} ({bad[0]['reason']})"
-        )
+        notes.append(f"{len(bad)} files were left out, the first: {bad[0]['file']} ({bad[0]['reason']})")
     return [*notes, *map(str, info["data"].get("notes", []))]
 
 
