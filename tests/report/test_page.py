@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from cutaway.errors import InputError
+from cutaway.pages import chart_svg
 from cutaway.pictures import Series
 from cutaway.report import render, write_page
-from cutaway.report.chart import chart_svg
 from cutaway.runs import Run
 from cutaway.views.run import view_run
+from cutaway.words import words
 
 VOID = {"meta", "link", "img", "input", "br"}
 
@@ -153,7 +154,7 @@ def test_no_run(tmp_path: Path) -> None:
 
 def test_chart_points_by_hand() -> None:
     chart = (Series("training", (0.0, 4.0), (1.0, 3.0)),)
-    svg = chart_svg(chart, "loss", "epoch")
+    svg = chart_svg(chart, "loss", "epoch", words("en"))
     # The drawing is 520 x 208 with margins 44, 92, 12, 24, and 5 % of the values' range above and below.
     assert '<polyline class="training" points="44.0,176.2 428.0,19.8"/>' in svg
     read(svg)
@@ -161,7 +162,7 @@ def test_chart_points_by_hand() -> None:
 
 def test_chart_of_one_point_and_of_equal_values() -> None:
     for series in (Series("validation", (1.0,), (0.5,)), Series("training", (1.0, 2.0), (0.0, 0.0))):
-        svg = chart_svg((series,), "accuracy", "epoch")
+        svg = chart_svg((series,), "accuracy", "epoch", words("en"), share=True)
         assert "nan" not in svg
         read(svg)
 
@@ -170,7 +171,9 @@ def test_names_beside_lines_do_not_touch() -> None:
     chart = tuple(Series(name, (0.0, 1.0), (1.0, 0.0)) for name in ("training", "validation"))
     places = [
         float(found)
-        for found in re.findall(r'<text class="\w+" x="[\d.]+" y="([\d.]+)"', chart_svg(chart, "loss", "epoch"))
+        for found in re.findall(
+            r'<text class="\w+" x="[\d.]+" y="([\d.]+)"', chart_svg(chart, "loss", "epoch", words("en"))
+        )
     ]
     assert len(places) == 2
     assert places[1] - places[0] >= 14

@@ -27,7 +27,7 @@ def test_figures_name_their_split_and_its_size(run: Run) -> None:
 def test_notes_tell_bad_files_warnings_and_missing_shapes(run: Run) -> None:
     notes = view_run(run).notes
     assert notes[0] == "5 shared"
-    assert notes[1] == "1 files could not be read and were left out, the first: a<b>.jpg (truncated)"
+    assert notes[1] == "1 files were left out, the first: a<b>.jpg (truncated)"
     assert notes[2] == "images of 2 sizes were resized"
     assert notes[3].startswith("layer shapes are not shown: ")
 

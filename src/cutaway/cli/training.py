@@ -96,6 +96,9 @@ def train(
         float | None,
         typer.Option(metavar="X", help="Share of unreadable images that is still accepted.  [default: 0.05]"),
     ] = None,
+    leave_out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A list of files to leave out, as `cutaway audit` writes it.")
+    ] = None,
     device: Device = "auto",
     runs: Runs = Path("runs"),
     name: Annotated[
@@ -115,7 +118,7 @@ def train(
         "stem": stem,
     }
     chosen = _recipe(recipe, settings or [], {key: value for key, value in flags.items() if value is not None})
-    found = {"size": size, "channels": channels, "data_dir": data_dir, "max_bad": max_bad}
+    found = {"size": size, "channels": channels, "data_dir": data_dir, "max_bad": max_bad, "leave_out": leave_out}
     made = {"weights": weights, "freeze": freeze or None}
     with _watched(as_json) as watch:
         run = start(

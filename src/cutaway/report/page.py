@@ -15,12 +15,13 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from cutaway.files import write_text
-from cutaway.pictures.colours import number
+from cutaway.pages.chart import chart_svg
+from cutaway.pages.environment import number_or_dash, source
+from cutaway.pages.scale import scale_png
 from cutaway.pictures.curves import curves_figure, curves_html
-from cutaway.report.chart import chart_svg
-from cutaway.report.scale import scale_png
 from cutaway.runs import Run, RunFolder, open_run
 from cutaway.views.run import RunView, percent, view_run
+from cutaway.words import words
 
 # Beyond this many classes a confusion matrix is a wall of zeros; the most frequent confusions say more.
 MATRIX_CLASSES = 30
@@ -49,9 +50,10 @@ def render(view: RunView) -> str:
 
     Jinja escapes every name. What is marked as safe here is made of numbers, base64 and files of this package.
     """
+    english, unit = words("en"), view.curves.unit
     charts = {
-        "loss": Markup(chart_svg(view.curves.loss, "loss", view.curves.unit)),
-        "accuracy": Markup(chart_svg(view.curves.accuracy, "accuracy", view.curves.unit)),
+        "loss": Markup(chart_svg(view.curves.loss, "loss", unit, english)),
+        "accuracy": Markup(chart_svg(view.curves.accuracy, "accuracy", unit, english, share=True)),
     }
     template = _environment().get_template("page.html.j2")
     return template.render(
@@ -70,20 +72,12 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"png": _data_url, "number": _number, "percent": percent, "scale_bar": scale_png}
+    environment.filters |= {"png": source, "number": number_or_dash, "percent": percent, "scale_bar": scale_png}
     return environment
 
 
 def _asset(name: str) -> str:
     return files("cutaway.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else number(value)
 
 
 def _frames_json(view: RunView) -> str:
@@ -101,7 +95,7 @@ def _frames_json(view: RunView) -> str:
 
 def _epoch_line(line: Mapping[str, Any]) -> str:
     loss, accuracy = line.get("val_loss"), line.get("val_accuracy")
-    return f"validation loss {_number(loss)}, accuracy {percent(accuracy)}"
+    return f"validation loss {number_or_dash(loss)}, accuracy {percent(accuracy)}"
 
 
 def _confusion(evaluation: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -116,13 +116,13 @@ def run_row(run: Run) -> dict[str, Any]:
     }
 
 
-def percent(share: float | None) -> str:
+def percent(share: float | None, digits: int = 1) -> str:
     """A share as a percentage; a dash for what was not measured.
 
-    >>> percent(0.91234), percent(None)
-    ('91.2%', '–')
+    >>> percent(0.91234), percent(None), percent(0.91234, 2)
+    ('91.2%', '–', '91.23%')
     """
-    return "–" if share is None else f"{share:.1%}"
+    return "–" if share is None else f"{share:.{digits}%}"
 
 
 def _size(info: Mapping[str, Any], split: str) -> str:
@@ -196,9 +196,7 @@ def _notes(info: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> lis
     notes += [str(warning) for warning in info["model"].get("warnings", [])]
     bad = info["data"].get("quarantine", [])
     if bad:
-        notes.append(
-            f"{len(bad)} files could not be read and were left out, the first: {bad[0]['file']} ({bad[0]['reason']})"
-        )
+        notes.append(f"{len(bad)} files were left out, the first: {bad[0]['file']} ({bad[0]['reason']})")
     return [*notes, *map(str, info["data"].get("notes", []))]
 
 
