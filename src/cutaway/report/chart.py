@@ -6,27 +6,30 @@ import math
 from collections.abc import Sequence
 
 from cutaway.pictures.curves import Series
+from cutaway.words import Words
 
 WIDTH, HEIGHT = 520, 208
 LEFT, RIGHT, TOP, BOTTOM = 44, 92, 12, 24
 
 
-def chart_svg(chart: Sequence[Series], what: str, unit: str) -> str:
-    """The lines of `chart` with `what` on the upright axis and `unit` on the level one; words if there is none."""
+def chart_svg(chart: Sequence[Series], what: str, unit: str, say: Words) -> str:
+    """The lines of `chart` over `unit` ("epoch" or "step"), words if there is none; `what` is "loss" or "accuracy"."""
+    named = say(f"chart.{what}")
     if not chart:
-        return f'<p class="faint">no {what} yet</p>'
+        return f'<p class="faint">{say("chart.none", what=named)}</p>'
     across = _Axis(0, max(max(series.x) for series in chart), LEFT, WIDTH - RIGHT)
     values = [value for series in chart for value in _typical(series)]
     room = (max(values) - min(values)) * 0.05
     upright = _Axis(min(values) - room, max(values) + room, HEIGHT - BOTTOM, TOP)
-    parts = [*_rules(upright, what), *_feet(across, unit)]
+    parts = [*_rules(upright, what), *_feet(across, say(f"chart.{unit}"))]
     for series in chart:
         points = " ".join(f"{across(x):.1f},{upright(y):.1f}" for x, y in zip(series.x, series.y, strict=True))
         parts.append(f'<polyline class="{series.name}" points="{points}"/>')
-    parts += _names([series for series in chart if series.name != "batches"], across, upright)
+    parts += _names([series for series in chart if series.name != "batches"], across, upright, say)
     cursor = f'<line class="cursor" x1="0" x2="0" y1="{TOP}" y2="{HEIGHT - BOTTOM}" data-left="{LEFT}" '
     parts.append(cursor + f'data-unit="{(WIDTH - RIGHT - LEFT) / across.high:.4f}" hidden="hidden"/>')
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{what} over {unit}s">{"".join(parts)}</svg>'
+    over = say("chart.over", what=named, unit=say(f"chart.{unit}s"))
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{over}">{"".join(parts)}</svg>'
 
 
 class _Axis:
@@ -75,7 +78,7 @@ def _feet(across: _Axis, unit: str) -> list[str]:
     return [*parts, f'<text x="{WIDTH - RIGHT + 16}" y="{HEIGHT - 6}">{unit}</text>']
 
 
-def _names(chart: Sequence[Series], across: _Axis, upright: _Axis) -> list[str]:
+def _names(chart: Sequence[Series], across: _Axis, upright: _Axis, say: Words) -> list[str]:
     """Each line's last point and its name beside it, moved apart where they would touch."""
     ends = sorted(((upright(series.y[-1]), series) for series in chart), key=lambda end: end[0])
     parts, free = [], -math.inf
@@ -85,5 +88,6 @@ def _names(chart: Sequence[Series], across: _Axis, upright: _Axis) -> list[str]:
         free = place + 14
         column = across(series.x[-1])
         parts.append(f'<circle class="{series.name}" cx="{column:.1f}" cy="{height:.1f}" r="2.5"/>')
-        parts.append(f'<text class="{series.name}" x="{column + 8:.1f}" y="{place:.1f}" dy="4">{series.name}</text>')
+        name = say(f"chart.{series.name}")
+        parts.append(f'<text class="{series.name}" x="{column + 8:.1f}" y="{place:.1f}" dy="4">{name}</text>')
     return parts

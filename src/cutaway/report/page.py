@@ -21,13 +21,18 @@ from cutaway.report.chart import chart_svg
 from cutaway.report.scale import scale_png
 from cutaway.runs import Run, RunFolder, open_run
 from cutaway.views.run import RunView, percent, view_run
+from cutaway.words import DEFAULT, Words, words
 
 # Beyond this many classes a confusion matrix is a wall of zeros; the most frequent confusions say more.
 MATRIX_CLASSES = 30
 
 
-def write_page(run: Run | RunFolder | str | Path) -> Path:
+def write_page(run: Run | RunFolder | str | Path, language: str = DEFAULT) -> Path:
     """Write `index.html` (everything inside), and `curves.html` and `curves.png` beside it, into the run folder.
+
+    Args:
+        run: the run or its folder.
+        language: of the page's texts, a key of `cutaway.words.LANGUAGES`.
 
     Returns:
         The path of `index.html`.
@@ -37,29 +42,31 @@ def write_page(run: Run | RunFolder | str | Path) -> Path:
     """
     if not isinstance(run, Run):
         run = open_run(run.path if isinstance(run, RunFolder) else run)
-    metrics = run.metrics()
-    write_text(run.folder.page.with_name("curves.html"), curves_html(metrics, run.name))
+    metrics, say = run.metrics(), words(language)
+    write_text(run.folder.page.with_name("curves.html"), curves_html(metrics, run.name, say=say))
     curves_figure(metrics, run.folder.page.with_name("curves.png"))
-    write_text(run.folder.page, render(view_run(run)))
+    write_text(run.folder.page, render(view_run(run, say), say))
     return run.folder.page
 
 
-def render(view: RunView) -> str:
-    """The page of `view` as one HTML text.
+def render(view: RunView, say: Words | None = None) -> str:
+    """The page of `view` as one HTML text, in the language of `view` and `say` (English).
 
     Jinja escapes every name. What is marked as safe here is made of numbers, base64 and files of this package.
     """
+    say = say or words()
     charts = {
-        "loss": Markup(chart_svg(view.curves.loss, "loss", view.curves.unit)),
-        "accuracy": Markup(chart_svg(view.curves.accuracy, "accuracy", view.curves.unit)),
+        "loss": Markup(chart_svg(view.curves.loss, "loss", view.curves.unit, say)),
+        "accuracy": Markup(chart_svg(view.curves.accuracy, "accuracy", view.curves.unit, say)),
     }
     template = _environment().get_template("page.html.j2")
     return template.render(
         view=view,
+        say=say,
         charts=charts,
         confusion=_confusion(view.evaluation),
         film=view.film,
-        frames=Markup(_frames_json(view)),
+        frames=Markup(_frames_json(view, say)),
         css=Markup(_asset("page.css")),
         script=Markup(_asset("page.js")),
     )
@@ -86,7 +93,7 @@ def _number(value: float | None) -> str:
     return "–" if value is None else number(value)
 
 
-def _frames_json(view: RunView) -> str:
+def _frames_json(view: RunView, say: Words) -> str:
     """The pictures of all epochs for the script, without the prefix that they share; `<` cannot end the element."""
     if view.film is None:
         return "null"
@@ -94,14 +101,14 @@ def _frames_json(view: RunView) -> str:
         {str(epoch): [base64.b64encode(png).decode() for png in pngs] for epoch, pngs in strip.frames.items()}
         for strip in view.film.strips
     ]
-    lines = {str(line["epoch"]): _epoch_line(line) for line in view.epochs}
+    lines = {str(line["epoch"]): _epoch_line(line, say) for line in view.epochs}
     content = {"epochs": view.film.epochs, "strips": frames, "lines": lines}
     return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _epoch_line(line: Mapping[str, Any]) -> str:
+def _epoch_line(line: Mapping[str, Any], say: Words) -> str:
     loss, accuracy = line.get("val_loss"), line.get("val_accuracy")
-    return f"validation loss {_number(loss)}, accuracy {percent(accuracy)}"
+    return say("report.epoch_line", loss=_number(loss), accuracy=percent(accuracy))
 
 
 def _confusion(evaluation: Mapping[str, Any] | None) -> dict[str, Any] | None:
