@@ -5,20 +5,17 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from cutaway.files import write_text
-from cutaway.pictures.colours import number
+from cutaway.pages import EPOCH, Crumb, Shell, Slider, asset
+from cutaway.pages import render as render_template
+from cutaway.pages.environment import number_or_dash
 from cutaway.pictures.curves import curves_figure, curves_html
-from cutaway.report.chart import chart_svg
-from cutaway.report.scale import scale_png
 from cutaway.runs import Run, RunFolder, open_run
 from cutaway.views.run import RunView, percent, view_run
 from cutaway.words import DEFAULT, Words, words
@@ -55,42 +52,26 @@ def render(view: RunView, say: Words | None = None) -> str:
     Jinja escapes every name. What is marked as safe here is made of numbers, base64 and files of this package.
     """
     say = say or words()
-    charts = {
-        "loss": Markup(chart_svg(view.curves.loss, "loss", view.curves.unit, say)),
-        "accuracy": Markup(chart_svg(view.curves.accuracy, "accuracy", view.curves.unit, say)),
-    }
-    template = _environment().get_template("page.html.j2")
-    return template.render(
+    return render_template(
+        "report.html.j2",
+        say,
+        shell=Shell(view.name, (Crumb(view.name),), _slider(view), frozen=True),
         view=view,
-        say=say,
-        charts=charts,
-        confusion=_confusion(view.evaluation),
-        film=view.film,
+        tabs=(),
+        notes=(),
+        confusion=confusion_table(view.evaluation),
         frames=Markup(_frames_json(view, say)),
-        css=Markup(_asset("page.css")),
-        script=Markup(_asset("page.js")),
+        pictures=Markup("[]"),
+        book=Markup("null"),
+        script=Markup(asset("report.js")),
+        style=Markup(asset("report.css")),
     )
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"png": _data_url, "number": _number, "percent": percent, "scale_bar": scale_png}
-    return environment
-
-
-def _asset(name: str) -> str:
-    return files("cutaway.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else number(value)
+def _slider(view: RunView) -> Slider | None:
+    if view.film is None:
+        return None
+    return Slider(view.film.epochs, view.film.epochs[-1], f"#?epoch={EPOCH}", "; ".join(view.film.left_out))
 
 
 def _frames_json(view: RunView, say: Words) -> str:
@@ -108,10 +89,10 @@ def _frames_json(view: RunView, say: Words) -> str:
 
 def _epoch_line(line: Mapping[str, Any], say: Words) -> str:
     loss, accuracy = line.get("val_loss"), line.get("val_accuracy")
-    return say("report.epoch_line", loss=_number(loss), accuracy=percent(accuracy))
+    return say("report.epoch_line", loss=number_or_dash(loss), accuracy=percent(accuracy))
 
 
-def _confusion(evaluation: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def confusion_table(evaluation: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The confusion matrix ready for a table, or for many classes its largest cells off the diagonal."""
     if evaluation is None:
         return None

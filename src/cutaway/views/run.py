@@ -117,13 +117,13 @@ def run_row(run: Run) -> dict[str, Any]:
     }
 
 
-def percent(share: float | None) -> str:
+def percent(share: float | None, digits: int = 1) -> str:
     """A share as a percentage; a dash for what was not measured.
 
-    >>> percent(0.91234), percent(None)
-    ('91.2%', '–')
+    >>> percent(0.91234), percent(None), percent(0.91234, 2)
+    ('91.2%', '–', '91.23%')
     """
-    return "–" if share is None else f"{share:.1%}"
+    return "–" if share is None else f"{share:.{digits}%}"
 
 
 def _size(info: Mapping[str, Any], split: str, say: Words) -> str:
