@@ -12,6 +12,7 @@ from cutaway.pictures.curves import Curves, read_curves
 from cutaway.runs import Run
 from cutaway.views.confusion import Confusion, confusion_of
 from cutaway.views.run import _facts, _notes
+from cutaway.words import Words, words
 
 STATUSES = ("training", "interrupted", "diverged", "finished")
 
@@ -106,15 +107,15 @@ def run_line(run: Run) -> RunLine:
     )
 
 
-def view_record(run: Run) -> RunRecord:
+def view_record(run: Run, say: Words | None = None) -> RunRecord:
     """Read what the page of a run shows; raises `InputError` for a damaged one."""
     try:
-        return _record(run)
+        return _record(run, say or words())
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(_reason(run, error)) from error
 
 
-def _record(run: Run) -> RunRecord:
+def _record(run: Run, say: Words) -> RunRecord:
     info = run.info
     evaluation = next((found for split in ("test", "val", "train") if (found := run.evaluation(split))), None)
     return RunRecord(
@@ -125,8 +126,8 @@ def _record(run: Run) -> RunRecord:
         best=run.best_epoch,
         evaluation=evaluation,
         confusion=confusion_of(evaluation),
-        notes=tuple(_notes(info, evaluation)),
-        facts=tuple(_facts(info)),
+        notes=tuple(_notes(info, evaluation, say)),
+        facts=tuple(_facts(info, say)),
         findings=read_findings(run),
     )
 

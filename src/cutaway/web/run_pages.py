@@ -39,7 +39,7 @@ def run(here: Here) -> Response:
     """One run, at an epoch or at its best."""
     name, epoch = here.request.path_params["run"], here.request.path_params.get("epoch")
     found = here.site.run(name)
-    record = view_record(found)
+    record = view_record(found, here.words)
     subject = Subject.of_run(here.site, found, epoch) if record.saved else None
     stages, reason = _stages(subject) if subject else ((), "")
     crumbs = [Crumb(name, here.link("runs", name))]
@@ -113,7 +113,7 @@ def _stat(path: Path) -> tuple[int, int]:
 def _live(here: Here, name: str) -> tuple[str, str]:
     """The status, and the part of the page that changes while a run trains."""
     try:
-        record = view_record(here.site.run(name))
+        record = view_record(here.site.run(name), here.words)
     except InputError as error:
         return "damaged", render("live_error.html.j2", here.words, sentence=str(error))
     return record.line.status, render("live.html.j2", here.words, record=record, statuses=STATUSES)
