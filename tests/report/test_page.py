@@ -11,6 +11,7 @@ from cutaway.pages import chart_svg
 from cutaway.pictures import Series
 from cutaway.report import render, write_page
 from cutaway.runs import Run
+from cutaway.views.confusion import MATRIX_CLASSES
 from cutaway.views.run import view_run
 from cutaway.words import words
 from report.conftest import evaluation
@@ -122,11 +123,15 @@ def test_confusion_as_numbers(run: Run) -> None:
     assert tints[13] == 10
 
 
-def test_many_classes_are_told_as_pairs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cutaway.report.page.MATRIX_CLASSES", 2)
+def test_many_classes_are_told_as_pairs(run: Run) -> None:
+    found, names = evaluation(), [f"class {number}" for number in range(MATRIX_CLASSES + 1)]
+    found["classes"] = [{**found["classes"][0], "class": name} for name in names]
+    counts = [[0] * len(names) for _ in names]
+    counts[3][5] = 2
+    run.folder.evaluation("test").write_text(json.dumps({**found, "confusion": counts}), encoding="utf-8")
     page = render(view_run(run))
     assert 'class="confusion"' not in page
-    assert "Most frequent" in page
+    assert '<td>class 3</td><td>class 5</td><td class="n">2</td>' in page
 
 
 def test_a_run_without_anything_yet(run: Run) -> None:

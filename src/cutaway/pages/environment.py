@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cutaway.pages.chart import chart_svg
+from cutaway.pages.chart import chart_svg, spark_svg
+from cutaway.pages.filters import FILTERS
 from cutaway.pages.histogram import histogram_svg
 from cutaway.pages.scale import scale_png
 from cutaway.pictures.colours import number
@@ -50,12 +52,10 @@ def _environment() -> Environment:
         "source": source,
         "scale_bar": scale_png,
         "level": level,
-        "zoom": zoom,
-        "whole": whole,
-        "known_numbers": known_numbers,
-        "plain_value": plain_value,
+        **FILTERS,
     }
-    environment.globals |= {"chart": _chart, "histogram": _histogram, "asset": lambda name: Markup(asset(name))}
+    environment.globals |= {"chart": _chart, "spark": _spark, "asset": lambda name: Markup(asset(name))}
+    environment.globals |= {"histogram": _histogram}
     return environment
 
 
@@ -101,26 +101,6 @@ def _histogram(*arguments: Any) -> Markup:
     return Markup(histogram_svg(*arguments))
 
 
-def zoom(still: Any, wanted: int) -> int:
-    """The whole number that brings a picture's longer side near to `wanted` pixels, at least 1."""
-    return max(1, wanted // max(still.height, still.width))
-
-
-def whole(patch: Any) -> bool:
-    """Whether a patch's box holds its whole image."""
-    top, left, bottom, right = patch.context_box
-    return bool(top <= 0 and left <= 0 and bottom >= 1 and right >= 1)
-
-
-def known_numbers(values: Any) -> list[float]:
-    """The numbers among `values`, which may be an array with NaN or a list with None."""
-    return [float(value) for value in values if value is not None and value == value]
-
-
-def plain_value(value: Any) -> str:
-    """A check of a certificate as a few words."""
-    if isinstance(value, float):
-        return number(value)
-    if isinstance(value, (list, tuple)):
-        return " ".join(plain_value(item) for item in value[:4]) + (" …" if len(value) > 4 else "")
-    return str(value)
+def _spark(values: Sequence[float], label: str) -> Markup:
+    # Made of numbers and a text that `spark_svg` escapes.
+    return Markup(spark_svg(values, label))

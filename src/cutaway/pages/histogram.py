@@ -19,8 +19,10 @@ def histogram_svg(counts: Sequence[int], edges: Sequence[float], label: str) -> 
     for place, count in enumerate(counts):
         height = (HEIGHT - FOOT) * math.log1p(count) / most
         box = f'x="{place * width:.1f}" y="{HEIGHT - FOOT - height:.1f}" width="{width:.1f}" height="{height:.1f}"'
-        bars.append(f'<rect class="bin" {box}><title>{number(edges[place])} … {number(edges[place + 1])}: {count:,}'
-                    "</title></rect>")
+        bars.append(
+            f'<rect class="bin" {box}><title>{number(edges[place])} … {number(edges[place + 1])}: {count:,}'
+            "</title></rect>"
+        )
     ends = [
         f'<text x="0" y="{HEIGHT - 3}">{number(edges[0])}</text>',
         f'<text x="{WIDTH}" y="{HEIGHT - 3}" text-anchor="end">{number(edges[-1])}</text>',

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
 from cutaway.files import write_text
@@ -17,11 +16,9 @@ from cutaway.pages import render as render_template
 from cutaway.pages.environment import number_or_dash
 from cutaway.pictures.curves import curves_figure, curves_html
 from cutaway.runs import Run, RunFolder, open_run
+from cutaway.views.confusion import confusion_of
 from cutaway.views.run import RunView, percent, view_run
 from cutaway.words import DEFAULT, Words, words
-
-# Beyond this many classes a confusion matrix is a wall of zeros; the most frequent confusions say more.
-MATRIX_CLASSES = 30
 
 
 def write_page(run: Run | RunFolder | str | Path, language: str = DEFAULT) -> Path:
@@ -59,7 +56,7 @@ def render(view: RunView, say: Words | None = None) -> str:
         view=view,
         tabs=(),
         notes=(),
-        confusion=confusion_table(view.evaluation),
+        confusion=confusion_of(view.evaluation),
         frames=Markup(_frames_json(view, say)),
         pictures=Markup("[]"),
         book=Markup("null"),
@@ -90,22 +87,3 @@ def _frames_json(view: RunView, say: Words) -> str:
 def _epoch_line(line: Mapping[str, Any], say: Words) -> str:
     loss, accuracy = line.get("val_loss"), line.get("val_accuracy")
     return say("report.epoch_line", loss=number_or_dash(loss), accuracy=percent(accuracy))
-
-
-def confusion_table(evaluation: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The confusion matrix ready for a table, or for many classes its largest cells off the diagonal."""
-    if evaluation is None:
-        return None
-    names = [str(row["class"]) for row in evaluation["classes"]]
-    counts = np.array(evaluation["confusion"])
-    wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:12]
-    pairs = [(int(cell) // len(names), int(cell) % len(names)) for cell in order if wrong.flat[cell] > 0]
-    # Wrong answers are tinted against the largest of them, or one good diagonal would hide them all.
-    shares = {"right": counts / max(1, int(np.diag(counts).max())), "wrong": wrong / max(1, int(wrong.max()))}
-    return {
-        "names": names,
-        "rows": counts.tolist() if len(names) <= MATRIX_CLASSES else None,
-        "shares": {name: np.sqrt(values).round(3).tolist() for name, values in shares.items()},
-        "pairs": [(names[true], names[given], int(counts[true, given])) for true, given in pairs],
-    }
