@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cutaway.pages.chart import chart_svg
+from cutaway.pages.chart import chart_svg, spark_svg
+from cutaway.pages.filters import FILTERS
+from cutaway.pages.histogram import histogram_svg
 from cutaway.pages.scale import scale_png
 from cutaway.pictures.colours import number
 from cutaway.views.run import percent
@@ -49,8 +52,10 @@ def _environment() -> Environment:
         "source": source,
         "scale_bar": scale_png,
         "level": level,
+        **FILTERS,
     }
-    environment.globals |= {"chart": _chart, "asset": lambda name: Markup(asset(name))}
+    environment.globals |= {"chart": _chart, "spark": _spark, "asset": lambda name: Markup(asset(name))}
+    environment.globals |= {"histogram": _histogram}
     return environment
 
 
@@ -89,3 +94,13 @@ def level(share: float) -> int:
 def _chart(*arguments: Any, **options: Any) -> Markup:
     # Made of numbers and of texts that `chart_svg` escapes.
     return Markup(chart_svg(*arguments, **options))
+
+
+def _histogram(*arguments: Any) -> Markup:
+    # Made of numbers and a text that `histogram_svg` escapes.
+    return Markup(histogram_svg(*arguments))
+
+
+def _spark(values: Sequence[float], label: str) -> Markup:
+    # Made of numbers and a text that `spark_svg` escapes.
+    return Markup(spark_svg(values, label))
