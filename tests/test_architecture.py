@@ -38,6 +38,7 @@ PUBLIC = [
     "Run",
     "Scope",
     "compare",
+    "diagnose",
     "evaluate",
     "load_data",
     "load_model",

@@ -23,7 +23,7 @@ app = typer.Typer(
 _USAGE: type[BaseException] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 # In the order of --help.
-_VERBS = ("training", "looking", "explaining", "imagining", "exemplars", "comparing")
+_VERBS = ("training", "looking", "explaining", "imagining", "exemplars", "comparing", "doctor")
 
 
 def _print_version(wanted: bool) -> None:
