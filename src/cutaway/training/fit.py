@@ -52,7 +52,7 @@ def fit(session: Session, watch: Watcher, stop: StopRequest) -> None:
     while progress.epoch < recipe.epochs and not _out_of_patience(session):
         checkup = _train_epoch(session, watch, stop)
         _close_epoch(session, checkup, watch)
-        if stop.asked and progress.epoch < recipe.epochs:
+        if (stop.asked or watch.enough()) and progress.epoch < recipe.epochs:
             raise Interrupted(session.folder.path)
 
 
@@ -79,7 +79,7 @@ def _train_epoch(session: Session, watch: Watcher, stop: StopRequest) -> Checkup
             logged, logged_samples = now, progress.samples
         if checkup and not last:
             _note_checkup(session, checkup, watch)
-        if stop.asked and not last:
+        if (stop.asked or watch.enough()) and not last:
             session.save()
             raise Interrupted(session.folder.path)
         if not last and now - saved > recipe.save_every > 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +35,7 @@ class Passes:
         self.network, self.seen = network, seen
         self.training: Pass | None = None
         self.evaluation: dict[str, Any] | None = None
+        self.resting = False
         self._fresh()
         self.handle = network.register_forward_hook(self._called, with_kwargs=True)
 
@@ -42,7 +45,7 @@ class Passes:
 
     def _called(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         images = next((each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)), None)
-        if images is None or not isinstance(output, Tensor):
+        if self.resting or images is None or not isinstance(output, Tensor):
             return
         given = Pass(images.detach(), output.detach())
         if torch.is_grad_enabled():
@@ -61,6 +64,15 @@ class Passes:
                 "input": input_facts(given.images),
                 "logits": outputs_facts(given.logits),
             }
+
+    @contextmanager
+    def rest(self) -> Iterator[None]:
+        """Passes made inside are a check-up's own and do not count."""
+        self.resting = True
+        try:
+            yield
+        finally:
+            self.resting = False
 
     def stepped(self) -> None:
         """The passes since the last step were for training."""

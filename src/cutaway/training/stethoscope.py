@@ -66,10 +66,11 @@ class Stethoscope:
         self.steps += 1
         self._count(value, given.logits, labels)
         self.seen.training(given.images, labels)
-        if finite(value) is None:
-            self._note_broken(given.images)
-        elif due(self.steps):
-            self._note_checkup(given.images, given.logits, labels, value)
+        with self.passes.rest():
+            if finite(value) is None:
+                self._note_broken(given.images)
+            elif due(self.steps):
+                self._note_checkup(given.images, given.logits, labels, value)
         self.pending = None
         self.passes.stepped()
 
@@ -104,7 +105,8 @@ class Stethoscope:
         self.fresh.compare()
         given = self.passes.training
         if due(self.steps + 1) and given is not None and self.pending is None:
-            self.pending = Checkup(self.network, given.images, given.logits.argmax(1), given.logits, 0.0)
+            with self.passes.rest():
+                self.pending = Checkup(self.network, given.images, given.logits.argmax(1), given.logits, 0.0)
 
     def _after_optimizer(self, *_: Any) -> None:
         self.fresh.forget()

@@ -32,3 +32,7 @@ class Watcher:
 
     def checkup(self, folder: RunFolder) -> None:
         """A step was looked at closely; `vitals.jsonl` in `folder` has one more check-up."""
+
+    def enough(self) -> bool:
+        """Whether to stop after this step as if the user had asked to; the state is saved."""
+        return False

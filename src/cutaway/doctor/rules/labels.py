@@ -120,7 +120,7 @@ def duplicates(record: Record) -> Said | None:
     """The training set holds the same images several times."""
     facts, splits = record.info["data"].get("facts") or {}, record.info["data"]["splits"]
     size, distinct = splits.get("train", {}).get("size", 0), facts.get("distinct", {}).get("train", 0)
-    if not size:
+    if not distinct:
         size, distinct = record.seen.get("images", 0), record.seen.get("distinct", 0)
     share = 1 - distinct / size if size >= 50 else 0.0
     if share < 0.02:
