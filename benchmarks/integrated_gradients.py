@@ -1,11 +1,13 @@
 """Integrated gradients beside Captum: gradients per second at equal steps, and the steps to a gap of one percent.
 
     python benchmarks/integrated_gradients.py [--rounds 5] [--images 2] [--side 224] [--steps 50] [--threads 2]
-        [--weights FILE]
+        [--network resnet18|efficientnet-lite0] [--weights FILE]
 
 Captum is given its best internal batch size of those tried. The rounds take turns; the median is printed. At equal
-steps (Gauss-Legendre) the maps are compared too. For the gap, Captum's steps are doubled until every image's is
-within one percent of the change in score, or `--most` is reached; only the last of these runs counts as its time.
+steps (Gauss-Legendre) the maps are compared too, with each other and with the integral itself, for which Captum takes
+`--many` steps in float64. The network's faster copy is made anew in each call, as for a new network. For the gap,
+Captum's steps are doubled until every image's is within one percent of the change in score, or `--most` is reached;
+only the last of these runs counts as its time.
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +32,17 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision.models import resnet18
 
-from cutaway.computing.twin import fast_twin
-from cutaway.lenses.attribution.integrated import integrated_gradients
-from cutaway.lenses.attribution.method import Found, Job
-from cutaway.lenses.forward import opened
-from cutaway.lenses.targets import parse_target
+from cutaway.computing import twin
+from cutaway.lenses.attribution import Attribution, explain
 
 GAP = 0.01
 
 
-def make_network(weights: Path | None) -> nn.Module:
-    """ResNet-18 with a file's weights, or as torchvision initialises it."""
+def make_network(name: str, weights: Path | None) -> nn.Module:
+    """ResNet-18 with a file's weights, or as torchvision initialises it; or EfficientNet-Lite0, trained on ImageNet."""
+    if name == "efficientnet-lite0":
+        sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
+        return import_module("efficientnet").make().eval()
     torch.manual_seed(0)
     network = resnet18()
     if weights:
@@ -58,12 +63,15 @@ def make_images(count: int, side: int) -> Tensor:
     return (torch.cat(found) / 255 - 0.45) / 0.225
 
 
-def cutaway(network: nn.Module, images: Tensor, targets: Tensor, **options: Any) -> Found:
-    """As `explain` works, on the faster copy of the network; its making counts."""
-    twin = fast_twin(network, images)
-    images = images.contiguous(memory_format=torch.channels_last) if twin.network else images
-    with twin.computing(), opened(twin.instead_of(network)) as forward:
-        return integrated_gradients(Job(forward, images, parse_target(targets), batch=16), **options)
+def cutaway(network: nn.Module, images: Tensor, targets: Tensor, **options: Any) -> Attribution:
+    """The call that a user makes; nothing is remembered from the last one, so that making the copy counts."""
+    twin._remembered.clear()
+    return explain(network, images, "integrated-gradients", targets, batch=16, **options)
+
+
+def error(found: Tensor, exact: Tensor) -> float:
+    """Distance from the integral, as a share of its length; the largest of all images."""
+    return float(((found - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)).max())
 
 
 def captum(network: nn.Module, images: Tensor, targets: Tensor, steps: int, batch: int) -> tuple[Tensor, Tensor]:
@@ -113,33 +121,44 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--most", type=int, default=512)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--many", type=int, default=800)
+    parser.add_argument("--network", choices=["resnet18", "efficientnet-lite0"], default="resnet18")
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    network, images = make_network(arguments.weights), make_images(arguments.images, arguments.side)
+    network, images = make_network(arguments.network, arguments.weights), make_images(arguments.images, arguments.side)
     with torch.no_grad():
         targets = network(images).argmax(1)
-    ours = cutaway(network, images, targets, steps=arguments.steps).values
+    equal = {
+        name: cutaway(network, images, targets, steps=arguments.steps, precision=name) for name in ("fp32", "bf16")
+    }
     theirs = captum(network, images, targets, arguments.steps, 16)[0]
+    exact = captum(deepcopy(network).double(), images.double(), targets, arguments.many, 8)[0].float()
     steps, gap = steps_to_gap(network, images, targets, arguments.most)
     chosen = cutaway(network, images, targets, tolerance=GAP)
     ways: dict[str, Callable[[], object]] = {
         f"captum, batch {size}": lambda size=size: captum(network, images, targets, arguments.steps, size)
         for size in (8, 16, 32)
     }
-    ways["cutaway"] = lambda: cutaway(network, images, targets, steps=arguments.steps)
+    for name in equal:
+        ways[f"cutaway, {name}"] = lambda name=name: cutaway(
+            network, images, targets, steps=arguments.steps, precision=name
+        )
     ways["captum to the gap"] = lambda: captum(network, images, targets, steps, 16)
     ways["cutaway to the gap"] = lambda: cutaway(network, images, targets, tolerance=GAP)
     times = in_turns(ways, arguments.rounds)
     best = min(value for name, value in times.items() if name.startswith("captum, batch"))
     result = {
         "seconds": {name: round(value, 3) for name, value in times.items()},
-        "equal_steps_times_faster": round(best / times["cutaway"], 2),
-        "equal_steps_map_difference": float((ours - theirs).norm() / theirs.norm()),
+        "equal_steps_times_faster": {name: round(best / times[f"cutaway, {name}"], 2) for name in equal},
+        "equal_steps_difference_from_captum": {name: error(found.values, theirs) for name, found in equal.items()},
+        "error_captum": error(theirs, exact),
+        "error_cutaway": {name: error(found.values, exact) for name, found in equal.items()},
+        "bf16_difference": equal["bf16"].certificate.check["bf16_difference"],
         "captum_steps_to_gap": steps,
         "captum_gap": gap,
-        "cutaway_steps_to_gap": chosen.check["steps"].tolist(),
-        "cutaway_gap": float(chosen.check["completeness_gap_relative"].max()),
+        "cutaway_steps_to_gap": chosen.certificate.check["steps"],
+        "cutaway_gap": max(chosen.certificate.check["completeness_gap_relative"]),
         "equal_gap_times_faster": round(times["captum to the gap"] / times["cutaway to the gap"], 2),
     }
     print(json.dumps(result, indent=1))

@@ -19,10 +19,11 @@ FLOORS = [
     ("errors", "files", "restoring", "words"),
     ("computing",),
     ("runs", "pictures", "data"),
-    ("models", "lenses"),
+    ("models", "lenses", "care"),
     ("training", "scope"),
     ("doctor",),
     ("views",),
+    ("pages",),
     ("report", "web"),
     ("demo",),
     ("cli",),
@@ -30,7 +31,7 @@ FLOORS = [
 ]
 NEIGHBOURS = {("files", "errors")}
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-NO_TORCH = ("errors", "files", "words", "runs", "pictures", "views", "report", "web")
+NO_TORCH = ("errors", "files", "words", "runs", "pictures", "views", "pages", "report", "web")
 PUBLIC = [
     "Dataset",
     "InputError",

@@ -52,10 +52,10 @@ def test_grey_is_the_luma_of_the_colours() -> None:
 @pytest.mark.parametrize("name", GOOD)
 def test_the_probe_agrees_with_the_decoder(name: str) -> None:
     content = GOOD[name][0]()
-    height, width, grey = probe(content)
+    header = probe(content)
     pixels = decode(content)
-    assert pixels.shape == (3, height, width)
-    if grey:
+    assert pixels.shape == (3, header.height, header.width)
+    if header.grey:
         assert (pixels[0] == pixels[1]).all()
         assert (pixels[0] == pixels[2]).all()
 
@@ -117,6 +117,7 @@ def test_every_orientation_equals_turning_by_hand() -> None:
         content = packed(Image.fromarray(pixels), "PNG", exif=exif)
         assert (decode(content) == expected.transpose(2, 0, 1)).all(), orientation
         assert probe(content)[:2] == expected.shape[:2]
+        assert probe(content).turned == (orientation != 1)
 
 
 def test_damaged_exif_is_no_reason_to_lose_an_image() -> None:

@@ -1,10 +1,12 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from matplotlib import rc_context
 
 from cutaway.errors import InputError
-from cutaway.pictures import Series, curves_figure, curves_html, read_curves
-from cutaway.pictures import curves as module
+from cutaway.pictures import Series, curves_figure, curves_html, read_curves, text
+from cutaway.words import words
 
 
 def epoch(number: int, train_loss: float, val_loss: float | None, accuracy: float) -> dict[str, object]:
@@ -51,11 +53,43 @@ def test_another_ending(tmp_path: Path) -> None:
         curves_figure(METRICS, tmp_path / "curves.bmp")
 
 
-def test_a_title_without_a_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "wide_font", lambda: None)
-    with pytest.raises(InputError, match="no font on this system can write the title '运动鞋'"):
+@pytest.fixture
+def no_font(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    text.figure_fonts.cache_clear()
+    monkeypatch.setattr(text, "wide_font", lambda: None)
+    yield
+    text.figure_fonts.cache_clear()
+
+
+def drawn(path: Path) -> str:
+    """The words of a figure, which an SVG with plain text holds as they are."""
+    with rc_context({"svg.fonttype": "none"}):
+        return curves_figure(METRICS, path, title="1-甲", say=words("zh")).read_text("utf-8")
+
+
+@pytest.mark.usefixtures("no_font")
+def test_a_title_without_a_font(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no font on this system can write the title '运动鞋'; install Noto Sans CJK"):
         curves_figure(METRICS, tmp_path / "curves.png", title="运动鞋")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_font")
+def test_without_a_font_its_own_words_are_english(tmp_path: Path) -> None:
+    with rc_context({"svg.fonttype": "none"}):
+        page = curves_figure(METRICS, tmp_path / "curves.svg", say=words("zh")).read_text("utf-8")
+    assert ">validation<" in page
+
+
+@pytest.mark.skipif(text.wide_font() is None, reason="no font with Chinese signs is installed (fonts-noto-cjk)")
+@pytest.mark.filterwarnings("error")
+def test_chinese_words_and_names(tmp_path: Path) -> None:
+    page = drawn(tmp_path / "curves.svg")
+    assert ">1-甲<" in page
+    assert ">验证<" in page
+    # Matplotlib warns of a sign that no font has; the filter makes that an error.
+    curves_figure(METRICS, tmp_path / "curves.png", title="1-甲", say=words("zh"))
+    curves_figure(METRICS, tmp_path / "curves.pdf", title="1-甲", say=words("zh"))
 
 
 def test_interactive_page_holds_its_script() -> None:
@@ -65,3 +99,7 @@ def test_interactive_page_holds_its_script() -> None:
     part = curves_html(METRICS, whole_page=False)
     assert part.startswith("<div")
     assert len(part) < 50_000
+
+
+def test_the_interactive_page_in_chinese() -> None:
+    assert "\\u9a8c\\u8bc1" in curves_html(METRICS, whole_page=False, say=words("zh"))

@@ -124,13 +124,27 @@ def test_picture_saves_and_shows(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in page
 
 
-def test_words_that_no_font_can_write_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signs_that_no_font_has_are_question_marks_and_the_picture_names_a_font(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(words, "wide_font", lambda: None)
     assert font_for("运动鞋", 10) is None
-    assert text_width("运动鞋", 10) == 0
-    images = np.zeros((1, 1, 8, 8), dtype=np.uint8)
-    written, empty = image_grid(images, ["运动鞋"], zoom=1), image_grid(images, [" "], zoom=1)
-    assert np.array_equal(written.pixels, empty.pixels)
+    assert text_width("运动鞋", 10) == text_width("???", 10)
+    images = np.zeros((1, 1, 64, 64), dtype=np.uint8)
+    chinese, marks = image_grid(images, ["1-甲"], zoom=1), image_grid(images, ["1-?"], zoom=1)
+    height, width = marks.pixels.shape[:2]
+    below = chinese.pixels.shape[0] - height
+    assert below > 0
+    assert np.array_equal(chinese.pixels[: height - MARGIN, :width], marks.pixels[: height - MARGIN])
+    assert (chinese.pixels[height - MARGIN :] != PAPER).any()
+
+
+@pytest.mark.skipif(words.wide_font() is None, reason="no font with Chinese signs is installed (fonts-noto-cjk)")
+def test_chinese_class_names_are_written() -> None:
+    images = np.zeros((1, 1, 64, 64), dtype=np.uint8)
+    named, empty = image_grid(images, ["1-甲"], zoom=1), image_grid(images, ["1-"], zoom=1)
+    assert named.pixels.shape == empty.pixels.shape
+    assert (named.pixels != empty.pixels).any()
 
 
 def test_long_names_keep_their_end() -> None:

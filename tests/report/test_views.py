@@ -27,7 +27,7 @@ def test_figures_name_their_split_and_its_size(run: Run) -> None:
 def test_notes_tell_bad_files_warnings_and_missing_shapes(run: Run) -> None:
     notes = view_run(run).notes
     assert notes[0] == "5 shared"
-    assert notes[1] == "1 files could not be read and were left out, the first: a<b>.jpg (truncated)"
+    assert notes[1] == "1 files were left out, the first: a<b>.jpg (truncated)"
     assert notes[2] == "images of 2 sizes were resized"
     assert notes[3].startswith("layer shapes are not shown: ")
 
@@ -50,7 +50,7 @@ def test_layers_have_shapes_where_the_network_can_be_built(run: Run, monkeypatch
 
 def test_facts_are_readable(run: Run) -> None:
     facts = dict(view_run(run).facts)
-    assert facts["images"] == "train 800, val 100, test 120 · 1×6×6"
+    assert facts["images"] == "training 800, validation 100, test 120 · 1×6×6"
     assert facts["recipe"] == "epochs 4 · optimizer sgd · learning rate 0.1 · flip yes"
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from cutaway.errors import InputError
+from cutaway.words import terminal_words
 
 app = typer.Typer(
     name="cutaway",
@@ -23,7 +24,7 @@ app = typer.Typer(
 _USAGE: type[BaseException] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 # In the order of --help.
-_VERBS = ("training", "looking", "explaining", "imagining", "exemplars", "comparing", "doctor")
+_VERBS = ("training", "looking", "explaining", "imagining", "exemplars", "comparing", "doctor", "care", "serving")
 
 
 def _print_version(wanted: bool) -> None:
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         code = _tell(f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
-        print("cutaway: stopped", file=sys.stderr)
+        print(f"cutaway: {terminal_words()('terminal.stopped')}", file=sys.stderr)
         code = 130
     sys.exit(code)
 

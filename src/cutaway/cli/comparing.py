@@ -9,6 +9,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, Out
+from cutaway.words import Words, terminal_words
 
 if TYPE_CHECKING:
     from cutaway.scope.comparison import Comparison
@@ -60,68 +61,69 @@ def compare(
         )
         loaded = load_data(data, progress=watch.work)
         found = compare_scopes(a, b, loaded, split=split, layers=layer, images=images, seed=seed, progress=watch.work)
-    text = "\n".join(_lines(found, split, len(loaded.splits[split])))
+    text = "\n".join(_lines(found, split, len(loaded.splits[split]), terminal_words()))
     save_and_tell(found, folder_for(out, "compare", first, second), as_json, text=text, report=found.figures())
 
 
-def _lines(found: Comparison, split: str, size: int) -> Iterator[str]:
+def _lines(found: Comparison, split: str, size: int, say: Words) -> Iterator[str]:
     from cutaway.cli.table import table, terminal_width
 
     figures = found.figures()
     for letter, name in zip("AB", found.names, strict=True):
         yield f"{letter}: {name}"
-    yield f"measured on {found.similarity.images:,} of the {size:,} images of the {split} split"
-    yield from _agreement_lines(figures["agreement"])
+    part = say.known("split", split)
+    yield say("compare.measured", count=f"{found.similarity.images:,}", size=f"{size:,}", split=part)
+    yield from _agreement_lines(figures["agreement"], say)
     for letter, rows, spread in zip("AB", figures["layers"], figures["gradient_spread"], strict=True):
-        yield f"\nlayers of {letter}, and the most similar layer of the other"
-        yield table([_shown(row) for row in rows], terminal_width(), ("layer", "most similar"))
+        yield "\n" + say("compare.layers", side=letter)
+        shrink = (say("compare.layer"), say("compare.most_similar"))
+        yield table([_shown(row, say) for row in rows], terminal_width(), shrink)
         if spread is not None:
-            yield f"gradient lengths are spread over the layers of {letter} with evenness {spread:.3f} (1 is even)"
+            yield say("compare.evenness", side=letter, evenness=f"{spread:.3f}")
     if figures["units"]:
-        yield "\nunits matched one to one by their correlation"
-        yield table([_matched(row) for row in figures["units"]], terminal_width(), ("layer of A", "layer of B"))
-    yield from (f"note: {note}" for note in found.certificate.notes)
+        yield "\n" + say("compare.matched")
+        shrink = (say("compare.layer_of", side="A"), say("compare.layer_of", side="B"))
+        yield table([_matched(row, say) for row in figures["units"]], terminal_width(), shrink)
+    yield from (say("terminal.note", note=note) for note in found.certificate.notes)
     yield ""
 
 
-def _agreement_lines(found: dict[str, Any] | None) -> Iterator[str]:
+def _agreement_lines(found: dict[str, Any] | None, say: Words) -> Iterator[str]:
     if found is None:
         return
     if found["accuracy"] is not None:
-        right = found["right"]
-        yield f"accuracy: A {found['accuracy'][0]:.2%}, B {found['accuracy'][1]:.2%}"
-        yield (
-            f"right: both {right['both']}, only A {right['only_a']}, only B {right['only_b']}, neither "
-            f"{right['neither']} (McNemar p {found['mcnemar_p']:.2g})"
-        )
-    yield f"they say the same of {found['agree']:.2%} of the images"
+        first, second = (f"{accuracy:.2%}" for accuracy in found["accuracy"])
+        yield say("compare.accuracy", first=first, second=second)
+        yield say("compare.right", **found["right"], p=f"{found['mcnemar_p']:.2g}")
+    yield say("compare.agree", share=f"{found['agree']:.2%}")
 
 
-def _matched(row: dict[str, Any]) -> dict[str, str]:
+def _matched(row: dict[str, Any], say: Words) -> dict[str, str]:
     return {
-        "layer of A": row["layers"][0],
-        "layer of B": row["layers"][1],
-        "mean correlation": f"{row['mean_correlation']:.3f}",
-        "same number": f"{row['same_number']:.0%}",
+        say("compare.layer_of", side="A"): row["layers"][0],
+        say("compare.layer_of", side="B"): row["layers"][1],
+        say("compare.correlation"): f"{row['mean_correlation']:.3f}",
+        say("compare.same_number"): f"{row['same_number']:.0%}",
     }
 
 
-def _shown(row: dict[str, Any]) -> dict[str, str]:
+def _shown(row: dict[str, Any], say: Words) -> dict[str, str]:
     """A layer's row with the words and digits of a person's table."""
 
     def text(key: str, form: str) -> str:
         return "" if row[key] is None else format(row[key], form)
 
-    return {
+    cells = {
         "layer": row["layer"],
-        "most similar": row["most_similar"] or "",
-        "CKA": text("cka", ".3f"),
+        "most_similar": row["most_similar"] or "",
+        "cka": text("cka", ".3f"),
         "gradient": text("gradient_norm", ".2e"),
-        "/ weight": text("relative_gradient", ".2e"),
+        "relative": text("relative_gradient", ".2e"),
         "sparsity": text("gradient_sparsity", ".3f"),
-        "near 0": text("gradient_near_zero", ".1%"),
+        "near_zero": text("gradient_near_zero", ".1%"),
         "zeros": text("zero_fraction", ".1%"),
         "channels": text("channels", "d"),
         "dead": text("dead", "d"),
         "stuck": text("saturated", "d"),
     }
+    return {say(f"compare.{name}"): cell for name, cell in cells.items()}

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.training import Json, RunPath
+from cutaway.words import terminal_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +27,7 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what is wrong with a run, what probably causes it, and what would help.
+    """Say why a run does not learn, and what helps.
 
     Reads the record alone, so it can be asked while the run is still training.
     """
@@ -41,14 +44,28 @@ def doctor(
         _print_trials(trials)
 
 
+def _print_findings(found: Sequence[Finding]) -> None:
+    say = terminal_words()
+    if not found:
+        print(say("doctor.nothing"))
+    for finding in found:
+        print(f"{say(f'doctor.{finding.severity}')}: {finding.title}  [{finding.rule}]")
+        lines = {"begins": finding.evidence.layer, "cause": finding.cause, "remedy": finding.remedy}
+        for name, text in {**lines, "also": ", ".join(finding.also)}.items():
+            if text:
+                print(f"  {say(f'doctor.{name}', text=text)}")
+
+
 def _tell_trial(trial: Trial) -> None:
-    reached = trial.problem or f"loss {trial.loss:.3f} after {trial.steps} steps"
-    print(f"tried {trial.remedy}: {reached}", file=sys.stderr)
+    say = terminal_words()
+    reached = trial.problem or say("doctor.reached", loss=f"{trial.loss:.3f}", steps=trial.steps)
+    print(say("doctor.tried", remedy=trial.remedy, reached=reached), file=sys.stderr)
 
 
 def _print_trials(trials: Sequence[Trial]) -> None:
     from cutaway.cli.table import table, terminal_width
 
+    say = terminal_words()
     rows = [
         {
             "remedy": trial.remedy,
@@ -59,20 +76,7 @@ def _print_trials(trials: Sequence[Trial]) -> None:
         }
         for trial in trials
     ]
-    print("\ntraining loss of the last ten steps, and running accuracy of the epoch:")
+    print(f"\n{say('doctor.trials')}")
     print(table(rows, terminal_width(), shrink=("remedy",)))
     if trials and trials[0].loss is not None:
-        print(f"next: {trials[0].command}")
-
-
-def _print_findings(found: Sequence[Finding]) -> None:
-    if not found:
-        print("nothing found: none of the rules sees anything wrong in this record")
-    for finding in found:
-        print(f"{finding.severity}: {finding.title}  [{finding.rule}]")
-        if finding.evidence.layer:
-            print(f"  begins at  {finding.evidence.layer}")
-        print(f"  cause      {finding.cause}")
-        print(f"  try        {finding.remedy}")
-        if finding.also:
-            print(f"  explains   {', '.join(finding.also)}")
+        print(say("terminal.next", command=trials[0].command))

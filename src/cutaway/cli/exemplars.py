@@ -10,6 +10,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, ModelName, Out, Weights
+from cutaway.words import Words, terminal_words
 
 if TYPE_CHECKING:
     from cutaway.scope.exemplars import Exemplars
@@ -71,25 +72,30 @@ def exemplars(
                 progress=watch.work,
             )
         except KeyboardInterrupt:
-            print(f"what was scanned is kept in {folder}: the same command goes on", file=sys.stderr)
+            print(terminal_words()("exemplars.kept", folder=folder), file=sys.stderr)
             raise
-    save_and_tell(found, folder, as_json, text="\n".join(_lines(found)), report=_report(found))
+    save_and_tell(found, folder, as_json, text="\n".join(_lines(found, terminal_words())), report=_report(found))
 
 
-def _lines(found: Exemplars) -> Iterator[str]:
+def _lines(found: Exemplars, say: Words) -> Iterator[str]:
     from cutaway.scope.exemplar_result import plain_layers
 
     check = found.certificate.check
-    yield f"{len(found.split):,} images of the {found.split.name} split of {found.source}"
+    part = say.known("split", found.split.name)
+    yield say("exemplars.images", count=f"{len(found.split):,}", split=part, source=found.source)
     for row in plain_layers(found):
         size, field = ("x".join(map(str, row[name])) for name in ("map", "field"))
-        constant = f", {row['constant']} the same for every image" if row["constant"] else ""
-        yield f"  {row['layer']}: {row['units']} units{constant}, maps {size}, each place sees {field} pixels"
-    yield f"replayed: {check['replayed_equal']} of {check['replayed']} equal, largest gap {check['replay_gap']:.1g}"
+        constant = say("exemplars.constant", count=row["constant"]) if row["constant"] else ""
+        yield "  " + say(
+            "exemplars.layer", layer=row["layer"], units=row["units"], constant=constant, size=size, field=field
+        )
+    gap = f"{check['replay_gap']:.1g}"
+    yield say("exemplars.replayed", equal=check["replayed_equal"], count=check["replayed"], gap=gap)
     for layer, channel in found.units:
         yield f"\n{layer}:{channel}"
         for patch in found.unit(layer, channel):
-            yield f"  {patch.score:10.4f}  {found.name(patch.image)} at {patch.place[0]},{patch.place[1]}"
+            where = say("exemplars.place", image=found.name(patch.image), row=patch.place[0], column=patch.place[1])
+            yield f"  {patch.score:10.4f}  {where}"
 
 
 def _report(found: Exemplars) -> dict[str, Any]:

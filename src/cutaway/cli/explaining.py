@@ -8,6 +8,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, ModelName, Out, Weights
+from cutaway.words import Words, terminal_words
 
 if TYPE_CHECKING:
     from cutaway.scope.explanation import Explanation
@@ -89,12 +90,13 @@ def _text(found: Explanation | Ranking) -> str:
     from cutaway.scope.explanation import Explanation
 
     if isinstance(found, Explanation):
-        lines = [f"{row['image']}: {row['target']}, score {row['score']:.3f}" for row in _images(found)]
+        say = terminal_words()
+        lines = [say("explain.image", **{**row, "score": f"{row['score']:.3f}"}) for row in _images(found)]
         return "\n".join([*lines, found.certificate.line()])
-    return _ranked(found)
+    return _ranked(found, terminal_words())
 
 
-def _ranked(found: Ranking) -> str:
+def _ranked(found: Ranking, say: Words) -> str:
     from cutaway.cli.table import table, terminal_width
     from cutaway.scope.ranking import MEASURES
 
@@ -102,6 +104,10 @@ def _ranked(found: Ranking) -> str:
     for row in found.rows:
         numbers = {name: f"{row.numbers[name]:.3f}" if row.numbers else None for name in MEASURES}
         place, seconds = (f"{row.place:.1f}", f"{row.seconds:.2f}") if row.numbers else (None, None)
-        rows.append({"method": row.method, "place": place, **numbers, "seconds": seconds, "note": row.note})
-    directions = ", ".join(f"{name} {'high' if larger else 'low'}" for name, larger in MEASURES.items())
-    return f"{table(rows, terminal_width(), ['note'])}\n\nplace: mean over the five measures; best is {directions}"
+        cells = {"method": row.method, "place": place, **numbers, "seconds": seconds, "note": row.note}
+        rows.append({say.known("rank", name): cell for name, cell in cells.items()})
+    directions = [
+        say("rank.high" if larger else "rank.low", measure=say.known("rank", name)) for name, larger in MEASURES.items()
+    ]
+    best = say("rank.best", directions=", ".join(directions))
+    return f"{table(rows, terminal_width(), [say('rank.note')])}\n\n{best}"

@@ -9,6 +9,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, ModelName, Out, Weights
+from cutaway.words import terminal_words
 
 if TYPE_CHECKING:
     from cutaway.cli.terminal import TerminalWatcher
@@ -170,9 +171,9 @@ def _rows(found: Imagined) -> list[dict[str, Any]]:
 
 
 def _text(found: Imagined) -> str:
-    lines = []
+    say, lines = terminal_words(), []
     for row in _rows(found):
         name, reached = row.pop("target"), row.pop("reached")
-        rest = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in row.items())
-        lines.append(f"{name}: reached {reached:.3g} ({rest})")
+        words = [f"{say.known('imagine', key).replace('_', ' ')} {value:.3g}" for key, value in row.items()]
+        lines.append(say("imagine.reached", target=name, value=f"{reached:.3g}", rest=", ".join(words)))
     return "\n".join(lines)

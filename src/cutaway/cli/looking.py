@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cutaway.cli.app import app
+from cutaway.words import terminal_words
 
 ModelName = Annotated[
     str,
@@ -56,10 +57,11 @@ def predict(
     if as_json:
         print(json.dumps([{"image": name, "classes": rows} for name, rows in ranked.items()], ensure_ascii=False))
         return
+    say = terminal_words()
     for name, rows in ranked.items():
         print(name)
         for row in rows:
-            print(f"  {row['probability']:7.2%}  score {row['logit']:8.3f}  {row['class']}")
+            print(f"  {row['probability']:7.2%}  {say('predict.score')} {row['logit']:8.3f}  {row['class']}")
 
 
 @app.command()
@@ -154,12 +156,12 @@ def curves(
     from cutaway.pictures import curves_figure, curves_html
     from cutaway.runs import open_run
 
-    record = open_run(run)
+    record, say = open_run(run), terminal_words()
     path = out or record.folder.path / "curves.html"
     if path.suffix == ".html":
-        write_text(path, curves_html(record.metrics(), title=record.name))
+        write_text(path, curves_html(record.metrics(), title=record.name, say=say))
     elif path.suffix in (".png", ".svg", ".pdf"):
-        curves_figure(record.metrics(), path, title=record.name)
+        curves_figure(record.metrics(), path, title=record.name, say=say)
     else:
         raise InputError(f"--out is {path}, expected a name ending in .html, .png, .svg or .pdf")
     print(path)

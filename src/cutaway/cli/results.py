@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cutaway.words import terminal_words
+
 if TYPE_CHECKING:
     from cutaway.scope import Result
 
@@ -38,4 +40,6 @@ def save_and_tell(
         print(text)
     print(folder / files[0])
     rest = files[1:]
-    print(f"beside it: {', '.join(rest) if len(rest) < _FEW else f'{rest[0]} ... {rest[-1]}, {len(rest)} files'}")
+    say = terminal_words()
+    some = ", ".join(rest) if len(rest) < _FEW else say("terminal.many", first=rest[0], last=rest[-1], count=len(rest))
+    print(say("terminal.beside", files=some))

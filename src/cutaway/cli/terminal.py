@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from shlex import quote
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +21,10 @@ from rich.progress import (
 
 from cutaway.training.watcher import Watcher
 from cutaway.views.run import duration
+from cutaway.words import terminal_words
+
+if TYPE_CHECKING:
+    from cutaway.runs import RunFolder
 
 _SHOWN_BAD_FILES = 10
 
@@ -28,6 +33,7 @@ class TerminalWatcher(Watcher):
     """A live bar in a terminal, one line an epoch elsewhere; everything on stderr."""
 
     def __init__(self, quiet: bool = False) -> None:
+        self.say = terminal_words()
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         # rich takes FORCE_COLOR for a terminal too; only the file descriptor knows.
         self.live = sys.stderr.isatty() and not quiet
@@ -39,6 +45,7 @@ class TerminalWatcher(Watcher):
         self.batch_size = 1
         self.epochs = 1
         self.steps_done = self.steps_an_epoch = 0
+        self.told: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +55,7 @@ class TerminalWatcher(Watcher):
     ) -> None:
         self._close()
         if self.bad_files > _SHOWN_BAD_FILES:
-            self._say(f"{self.bad_files - _SHOWN_BAD_FILES} more bad files are listed in run.json")
+            self._say(self.say("terminal.more_bad", count=self.bad_files - _SHOWN_BAD_FILES))
 
     def _say(self, text: str) -> None:
         if not self.quiet:
@@ -62,7 +69,7 @@ class TerminalWatcher(Watcher):
         """The first few bad files by name, the rest as a number."""
         self.bad_files += 1
         if self.bad_files <= _SHOWN_BAD_FILES:
-            self._say(f"left out {file}: {reason}")
+            self._say(self.say("terminal.left_out", file=file, reason=reason))
 
     def work(self, label: str, done: int, total: int) -> None:
         """A bar for a long preparation."""
@@ -90,34 +97,47 @@ class TerminalWatcher(Watcher):
             return
         epoch = min(self.epochs, 1 + (self.steps_done - 1) // self.steps_an_epoch)
         speed = self.bar.tasks[0].speed
-        rate = f"{speed * self.batch_size:,.0f} images/s" if speed else ""
+        rate = self.say("terminal.rate", count=f"{speed * self.batch_size:,.0f}") if speed else ""
         self.bar.update(
             self.task,
             completed=self.steps_done,
-            description=f"epoch {epoch}/{self.epochs}",
+            description=self.say("terminal.epoch", epoch=f"{epoch}/{self.epochs}"),
             rate=rate,
-            figures=f"loss {loss:.3f} accuracy {accuracy:.1%}",
+            figures=self.say("terminal.figures", loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}"),
         )
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """One line for the epoch."""
         loss = "nan" if line["val_loss"] is None else f"{line['val_loss']:.3f}"
-        epoch = f"{line['epoch']:>{len(str(self.epochs))}}/{self.epochs}"
-        self._say(
-            f"epoch {epoch}  train loss {line['train_loss']:.3f} accuracy {line['train_accuracy']:.2%}  "
-            f"val loss {loss} accuracy {line['val_accuracy']:.2%}  {duration(line['seconds'])}"
+        train, val = (
+            self.say("terminal.figures", loss=loss, accuracy=f"{accuracy:.2%}")
+            for loss, accuracy in ((f"{line['train_loss']:.3f}", line["train_accuracy"]), (loss, line["val_accuracy"]))
         )
+        epoch = self.say("terminal.epoch", epoch=f"{line['epoch']:>{len(str(self.epochs))}}/{self.epochs}")
+        parts = [self.say("terminal.train", figures=train), self.say("terminal.val", figures=val)]
+        self._say("  ".join([epoch, *parts, duration(line["seconds"], self.say)]))
+
+    def checkup(self, folder: RunFolder) -> None:
+        """One line for each finding, the first time that the doctor has it."""
+        from cutaway.doctor import diagnose
+
+        for finding in diagnose(folder.path):
+            if finding.severity != "note" and finding.rule not in self.told:
+                self.told.add(finding.rule)
+                severity, command = self.say(f"doctor.{finding.severity}"), f"cutaway doctor {quote(str(folder.path))}"
+                told = {"title": finding.title, "rule": finding.rule, "command": command}
+                self._say(self.say("terminal.finding", severity=severity, **told))
 
     def _open(self, label: str, total: int, *columns: ProgressColumn) -> None:
         self._close()
         name = TextColumn("{task.description}", markup=False)
-        left = TextColumn("left", markup=False)
+        left = TextColumn(self.say("terminal.left"), markup=False)
         # Gone when it is done: what stays on the screen are the lines.
         self.bar = Progress(
             name, BarColumn(24), *columns, TimeRemainingColumn(), left, console=self.console, transient=True
         )
         self.label = label
-        self.task = self.bar.add_task(label, total=total, rate="", figures="")
+        self.task = self.bar.add_task(self.say.known("work", label), total=total, rate="", figures="")
         self.bar.start()
 
     def _move(self, done: int) -> None:

@@ -14,6 +14,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.errors import InputError
+from cutaway.words import of_terminal, terminal_words
 
 if TYPE_CHECKING:
     from cutaway.cli.terminal import TerminalWatcher
@@ -48,7 +49,7 @@ def demo(
     with _watched() as watch:
         page, result = run_demo(runs, data=data, epochs=epochs, watch=watch)
     _print_evaluation(result)
-    print(f"\npictures: {page}")
+    print("\n" + terminal_words()("terminal.pictures", page=page))
     if show and sys.stdout.isatty():
         typer.launch(page.resolve().as_uri())
 
@@ -100,6 +101,9 @@ def train(
         float | None,
         typer.Option(metavar="X", help="Share of unreadable images that is still accepted.  [default: 0.05]"),
     ] = None,
+    leave_out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A list of files to leave out, as `cutaway audit` writes it.")
+    ] = None,
     device: Device = "auto",
     runs: Runs = Path("runs"),
     name: Annotated[
@@ -119,7 +123,7 @@ def train(
         "stem": stem,
     }
     chosen = _recipe(recipe, settings or [], {key: value for key, value in flags.items() if value is not None})
-    found = {"size": size, "channels": channels, "data_dir": data_dir, "max_bad": max_bad}
+    found = {"size": size, "channels": channels, "data_dir": data_dir, "max_bad": max_bad, "leave_out": leave_out}
     made = {"weights": weights, "freeze": freeze or None, "change": change or None}
     with _watched(as_json) as watch:
         run = start(
@@ -143,7 +147,7 @@ def resume(run: RunPath, as_json: Json = False) -> None:
     from cutaway.training import resume as go_on
 
     if open_run(run).info["status"] == "finished" and not as_json:
-        print(f"{run} is finished; there is nothing left to train", file=sys.stderr)
+        print(terminal_words()("resume.finished", run=run), file=sys.stderr)
     with _watched(as_json) as watch:
         done = go_on(run, watch=watch)
     _finish(done, as_json)
@@ -168,7 +172,7 @@ def evaluate(
 
     with TerminalWatcher(quiet=as_json) as watch:
         result = measure(run, split, device=device, watch=watch)
-    write_page(resolve(run)[0].folder)
+    write_page(resolve(run)[0].folder, of_terminal())
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
@@ -194,16 +198,23 @@ def runs(
         return
     if not rows:
         raise InputError(f"there are no runs in {folder}; `cutaway train shapes --model resnet18` makes one")
-    print(table([_run_line(row) for row in rows], terminal_width(), shrink=("run", "model")))
+    say = terminal_words()
+    print(table([_run_line(row) for row in rows], terminal_width(), shrink=(say("runs.run"), say("runs.model"))))
 
 
 def _run_line(row: dict[str, Any]) -> dict[str, Any]:
     """A row of the list for people: the file's name of a network, and the size beside the accuracy."""
     images = str(row["measured on"] or "").partition("(")[2].partition(" ")[0]
-    accuracy = f"{row['accuracy']} of {images}" if row["accuracy"] else None
-    model = Path(row["model"]).name
-    shown = {name: row[name] for name in ("run", "status")}
-    return {**shown, "model": model, "epochs": row["epochs"], "val accuracy": accuracy}
+    say = terminal_words()
+    accuracy = say("runs.accuracy", share=row["accuracy"], count=images) if row["accuracy"] else None
+    cells = {
+        "run": row["run"],
+        "status": say.known("status", row["status"]),
+        "model": Path(row["model"]).name,
+        "epochs": row["epochs"],
+        "val_accuracy": accuracy,
+    }
+    return {say(f"runs.{name}"): cell for name, cell in cells.items()}
 
 
 @app.command()
@@ -242,7 +253,7 @@ def summary(
     made = load_model(model, **options)
     input_shape = made.preprocessing.shape if own and made.preprocessing else options["shape"]
     found = summarize(made.network, size or input_shape)
-    print(json.dumps(found.as_dict(), ensure_ascii=False) if as_json else found.text())
+    print(json.dumps(found.as_dict(), ensure_ascii=False) if as_json else found.text(terminal_words()))
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:
@@ -286,7 +297,8 @@ def _watched(quiet: bool = False) -> Iterator[TerminalWatcher]:
         try:
             yield watch
         except Interrupted as stopped:
-            print(f"interrupted, nothing is lost; next: cutaway resume {shlex.quote(str(stopped))}", file=sys.stderr)
+            told = terminal_words()("terminal.interrupted", command=f"cutaway resume {shlex.quote(str(stopped))}")
+            print(told, file=sys.stderr)
             raise typer.Exit(130) from stopped
         except Diverged as error:
             print(f"cutaway: {error}", file=sys.stderr)
@@ -297,36 +309,40 @@ def _finish(run: Run, as_json: bool) -> None:
     """Write the run's page, and say how good it is and what comes next."""
     from cutaway.report import write_page
 
-    page = write_page(run.folder)
+    page = write_page(run.folder, of_terminal())
     last = run.metrics("epoch")[-1]
     if as_json:
         print(json.dumps({"run": str(run.folder.path), "best_epoch": run.best_epoch, **last}))
         return
     best = next((line for line in run.metrics("epoch") if line["epoch"] == run.best_epoch), last)
-    size = run.info["data"]["splits"]["val"]["size"]
-    print(f"best epoch {best['epoch']}: {best['val_accuracy']:.2%} on the validation split ({size:,} images)")
-    print(f"pictures: {page}\nnext: cutaway evaluate {shlex.quote(str(run.folder.path))}")
+    say, size = terminal_words(), run.info["data"]["splits"]["val"]["size"]
+    print(say("terminal.best", epoch=best["epoch"], accuracy=f"{best['val_accuracy']:.2%}", count=f"{size:,}"))
+    print(say("terminal.pictures", page=page))
+    print(say("terminal.next", command=f"cutaway evaluate {shlex.quote(str(run.folder.path))}"))
 
 
 def _print_evaluation(result: dict[str, Any]) -> None:
     from cutaway.cli.table import table, terminal_width
 
-    low, high = result["accuracy_interval"]
-    where = f"on the {result['split']} split ({result['size']:,} images)"
-    top5 = f"top-5 {result['top5']:.2%}, " if result["top5"] is not None else ""
-    print(f"{result['run']}, epoch {result['epoch']}: {result['accuracy']:.2%} {where}")
-    print(f"95% interval {low:.2%} to {high:.2%}, {top5}loss {result['loss']:.4f}, ", end="")
-    print(f"calibration error {result['calibration_error']:.3f}\n")
+    say = terminal_words()
+    low, high = (f"{end:.2%}" for end in result["accuracy_interval"])
+    figures = {"accuracy": f"{result['accuracy']:.2%}", "count": f"{result['size']:,}"}
+    part = say.known("split", result["split"])
+    print(say("evaluate.accuracy", run=result["run"], epoch=result["epoch"], split=part, **figures))
+    top5 = [] if result["top5"] is None else [say("evaluate.top5", share=f"{result['top5']:.2%}")]
+    loss = say("evaluate.loss", loss=f"{result['loss']:.4f}")
+    calibration = say("evaluate.calibration", error=f"{result['calibration_error']:.3f}")
+    print(", ".join([say("evaluate.interval", low=low, high=high), *top5, loss, calibration]) + "\n")
     rows = [
         {
-            "class": row["class"],
-            "images": row["images"],
-            "precision": _share(row["precision"]),
-            "recall": _share(row["recall"]),
+            say("report.class"): row["class"],
+            say("report.images"): row["images"],
+            say("report.precision"): _share(row["precision"]),
+            say("report.recall"): _share(row["recall"]),
         }
         for row in result["classes"]
     ]
-    print(table(rows, terminal_width(), shrink=("class",)))
+    print(table(rows, terminal_width(), shrink=(say("report.class"),)))
 
 
 def _share(value: float | None) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import PIL
 import platformdirs
 
-from cutaway.data.decode import VERSION, Undecodable, decode, probe, read
+from cutaway.data.decode import VERSION, Header, Undecodable, decode, probe, read
 from cutaway.data.folder import Entry
 from cutaway.data.parallel import each
 from cutaway.data.stores import ImageStore, MappedImages, StreamedImages, pixel_hash
@@ -104,7 +104,8 @@ def _signature(root: Path, entries: Sequence[Entry], wish: str) -> str:
 def _content(root: Path, entries: Sequence[Entry], wish: str, progress: Progress | None) -> str:
     """The key of the decoded images: the names and contents of all files, and how they are to be decoded."""
     digest = hashlib.blake2b(f"{wish}\n".encode(), digest_size=16)
-    for entry, content in zip(entries, _every(_file_digest, root, entries, "reading", progress), strict=True):
+    files = [entry.file for entry in entries]
+    for entry, content in zip(entries, every(_file_digest, root, files, "reading", progress), strict=True):
         digest.update(f"{entry.file}\0{content}\n".encode())
     return digest.hexdigest()
 
@@ -116,22 +117,22 @@ def _file_digest(file: Path) -> str:
         return str(error)
 
 
-def _every(
+def every(
     work: Callable[[Path], T],
     root: Path,
-    entries: Sequence[Entry],
+    files: Sequence[str],
     label: str,
     progress: Progress | None,
     part: int = 256,
 ) -> Iterator[T]:
-    """`work` on every file, on all cores, results in order."""
-    parts = [[root / entry.file for entry in entries[start : start + part]] for start in range(0, len(entries), part)]
+    """`work` on every file below `root`, on all cores, results in order."""
+    parts = [[root / file for file in files[start : start + part]] for start in range(0, len(files), part)]
     done = 0
     for results in each(partial(_work_through, work), parts):
         yield from results
         done += len(results)
         if progress:
-            progress(label, done, len(entries))
+            progress(label, done, len(files))
 
 
 def _work_through(work: Callable[[Path], T], files: list[Path]) -> list[T]:
@@ -142,14 +143,14 @@ def _plan(
     root: Path, entries: Sequence[Entry], size: int | None, channels: int | None, progress: Progress | None
 ) -> _Plan:
     """The common shape: as asked for, else from the headers of all files."""
-    headers = list(_every(_header, root, entries, "measuring", progress))
-    readable = [header for header in headers if not isinstance(header, str)]
+    headers = list(every(read_header, root, [entry.file for entry in entries], "measuring", progress))
+    readable = [header for header in headers if isinstance(header, Header)]
     if not readable:
         reasons = Counter(header for header in headers if isinstance(header, str))
         raise InputError(f"{root} has no readable image: {len(entries)} files tried; {most_common(reasons)}")
-    sizes = Counter((height, width) for height, width, _ in readable)
+    sizes = Counter((header.height, header.width) for header in readable)
     if channels is None:
-        channels = 1 if all(grey for _, _, grey in readable) else 3
+        channels = 1 if all(header.grey for header in readable) else 3
     height, width = (size, size) if size else _common_size(sizes)
     if set(sizes) == {(height, width)}:
         return _Plan((channels, height, width), ())
@@ -168,7 +169,8 @@ def _common_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
     return side, side
 
 
-def _header(file: Path) -> tuple[int, int, bool] | str:
+def read_header(file: Path) -> Header | str:
+    """The header of a file, or the reason why it has none."""
     try:
         return probe(read(file))
     except Undecodable as error:
@@ -211,7 +213,8 @@ def _pixels(
     """The images that decode, in order; `bad` and `hashes` are filled on the way."""
 
     part = max(4, min(256, _PART_BYTES // int(np.prod(shape))))
-    results = _every(partial(_decode_and_hash, shape), root, entries, "decoding", progress, part)
+    files = [entry.file for entry in entries]
+    results = every(partial(_decode_and_hash, shape), root, files, "decoding", progress, part)
     for entry, result in zip(entries, results, strict=True):
         if isinstance(result, str):
             bad[entry.file] = result

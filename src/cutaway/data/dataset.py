@@ -91,6 +91,7 @@ class Dataset:
         notes: sentences worth telling.
         split_seed: of the splits that were made here.
         options: the keyword arguments of `load_data` that load it again.
+        given: the splits that came with the source; the others were made here.
     """
 
     source: str
@@ -101,6 +102,7 @@ class Dataset:
     notes: tuple[str, ...]
     split_seed: int
     options: dict[str, Any]
+    given: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -7,10 +7,10 @@ import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from cutaway.errors import InputError
 
@@ -49,6 +49,25 @@ _MARKUP = (
     (b"<html", "an HTML page"),
     (b"<!doctype html", "an HTML page"),
 )
+
+
+class Header(NamedTuple):
+    """What a file says of its image before it is decoded.
+
+    Attributes:
+        height, width: in pixels, after EXIF orientation.
+        grey: whether it has no colours.
+        format: such as "JPEG".
+        mode: Pillow's name for how a pixel is stored, such as "RGBA".
+        turned: whether EXIF turns or mirrors it.
+    """
+
+    height: int
+    width: int
+    grey: bool
+    format: str
+    mode: str
+    turned: bool
 
 
 class Undecodable(ValueError):  # noqa: N818 - it reads as what it says of the file
@@ -109,18 +128,32 @@ def _missing(path: Path) -> str:
     return "its name is not valid UTF-8; rename it" if "\\udc" in str(path) else "the file does not exist"
 
 
-def probe(content: bytes) -> tuple[int, int, bool]:
-    """(height, width, is it grey) from the header alone, after EXIF orientation."""
+def probe(content: bytes) -> Header:
+    """The header of an image file, without decoding it."""
     try:
         image = _open(content)
         width, height = image.size
-        if _orientation(image) >= 5:
+        orientation = _orientation(image)
+        if orientation >= 5:
             width, height = height, width
-        return height, width, image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+        grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+        return Header(height, width, grey, str(image.format), image.mode, orientation != 1)
     except Undecodable:
         raise
     except Exception as error:  # a damaged file can raise anything out of a decoder
         raise Undecodable(_reason(content, error)) from error
+
+
+def glimpse(content: bytes, size: int) -> np.ndarray | None:
+    """What can be seen of a damaged file, uint8 (3, size, size): for a person to recognise it, never to train on."""
+    strict = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        return to_array(fit(to_mode(_load(content, (size, size)), "RGB"), (size, size)))
+    except Exception:  # nothing of it can be seen
+        return None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = strict
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -13,6 +13,7 @@ import numpy as np
 from cutaway.data.cache import Decoded, Progress, decode_folder, most_common
 from cutaway.data.dataset import Dataset, Quarantined, Split
 from cutaway.data.folder import Entry, Listing, list_folder
+from cutaway.data.leaving import read_leaving, without
 from cutaway.data.sources import BUILT_IN, Found, load_built_in
 from cutaway.data.split import shared_images, stratified
 from cutaway.errors import InputError, unknown
@@ -30,6 +31,7 @@ def load_data(
     test: float | None = None,
     split_seed: int = 0,
     max_bad: float = 0.05,
+    leave_out: str | Path | None = None,
     download: bool = True,
     progress: Progress | None = None,
 ) -> Dataset:
@@ -44,6 +46,7 @@ def load_data(
         test: the share of all images that tests, if the folder has no splits; 0.1.
         split_seed: of the splits made here.
         max_bad: the share of files that may be bad; with more it refuses.
+        leave_out: a list of files of the folder to leave out, as `cutaway audit` writes it.
         download: whether a built-in set that is nowhere on this machine may be fetched.
         progress: called as progress(label, done, total).
 
@@ -59,24 +62,34 @@ def load_data(
         "test": test,
         "split_seed": split_seed,
         "max_bad": max_bad,
+        "leave_out": str(leave_out) if leave_out else None,
     }
     options = {name: value for name, value in options.items() if value is not None}
     if isinstance(source, str) and source in BUILT_IN:
         if test is not None:
             raise InputError(f"{source} comes with its own test images; leave the test share out")
+        if leave_out:
+            raise InputError(f"{source} is built in and has no files to leave out; {leave_out} is for a folder")
         found = load_built_in(source, data_dir, size, channels, download, progress)
         splits = _built_in_splits(found, val, split_seed)
         notes = (*found.notes, *_overlaps(splits))
-        return Dataset(source, source, found.classes, splits, (), notes, split_seed, options)
+        given = tuple(name for name in splits if name in found.splits)
+        return Dataset(source, source, found.classes, splits, (), notes, split_seed, options, given)
     root = _folder(source)
     listing = list_folder(root)
+    left_out = read_leaving(Path(leave_out)) if leave_out else ()
+    if leave_out:
+        listing = without(listing, left_out, root, Path(leave_out))
     entries = [entry for files in listing.splits.values() for entry in files]
     decoded = decode_folder(root, entries, size, channels, progress)
     _check_bad(root, decoded, len(entries), max_bad)
     splits = _folder_splits(root, listing, decoded, val, test, split_seed)
     notes = (*listing.notes, *decoded.notes, *_two_classes(splits), *_overlaps(splits))
-    quarantine = tuple(Quarantined(file, reason) for file, reason in decoded.bad.items())
-    return Dataset(str(source), root.resolve().name, listing.classes, splits, quarantine, notes, split_seed, options)
+    quarantine = (*left_out, *(Quarantined(file, reason) for file, reason in decoded.bad.items()))
+    given = tuple(name for name in splits if name in listing.splits)
+    return Dataset(
+        str(source), root.resolve().name, listing.classes, splits, quarantine, notes, split_seed, options, given
+    )
 
 
 def _check(size: int | None, channels: int | None, val: float | None, test: float | None, max_bad: float) -> None:

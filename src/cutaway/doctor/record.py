@@ -15,6 +15,8 @@ from cutaway.runs import Run
 # Before so many steps nobody can tell a network that does not learn from one that has not begun.
 ENOUGH_STEPS = 40
 _LEARNT_SHARE = 0.03
+_DEAD_SHARE = 0.8
+_LARGE_GRADIENT = 100.0
 _LAYERS = ("Conv", "Linear")
 Line = dict[str, Any]
 
@@ -156,8 +158,8 @@ class Record:
         """Whether the loss is clearly under chance and training answers clearly better than the commonest class."""
         if self.final_loss is None:
             return False
-        better = (self.train_accuracy or 0.0) > self.majority + 0.02
-        return self.broken is None and better and (self.baseline - self.final_loss) / self.baseline > _LEARNT_SHARE
+        better, fallen = (self.train_accuracy or 0.0) - self.majority, 1 - self.final_loss / self.baseline
+        return self.broken is None and ((better > 0.02 and fallen > _LEARNT_SHARE) or (better > 0.06 and fallen > 0))
 
     @cached_property
     def baseline(self) -> float:
@@ -190,6 +192,18 @@ class Record:
 def weighted(checkup: Line) -> list[Line]:
     """A check-up's convolutions and linear layers."""
     return [line for line in checkup["layers"] if line["kind"].startswith(_LAYERS)]
+
+
+def dead(checkup: Line) -> list[Line]:
+    """Those of them behind which most channels are 0 for every image (the outputs themselves left out)."""
+    inner = [line for line in weighted(checkup) if line["activation"] != checkup["structure"]["last_layer"]]
+    return [line for line in inner if (line["dead_fraction"] or 0) >= _DEAD_SHARE]
+
+
+def exploding(checkup: Line) -> list[Line]:
+    """Those that train whose gradient is large, and much larger than the weight."""
+    lines = [line for line in trained(checkup) if line["gradient_norm"] and line["weight_norm"]]
+    return [line for line in lines if line["gradient_norm"] > max(_LARGE_GRADIENT, 10 * line["weight_norm"])]
 
 
 def trained(checkup: Line) -> Iterator[Line]:

@@ -1,4 +1,4 @@
-"""`--try`: remedies side by side, a fixed number of steps each, the losing half stopped and the rest given twice as many.
+"""`--try`: remedies side by side, a fixed number of steps each, then twice as many for the better half, and again.
 
 A trial is a run like any other, interrupted when its budget is spent and resumed for the next round (successive
 halving: Jamieson and Talwalkar, 2016), so the winner can be continued exactly. Trials lie in a folder of their own;

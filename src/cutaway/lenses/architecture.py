@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
+from unicodedata import east_asian_width
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from cutaway.errors import InputError
 from cutaway.lenses.capture import call_name, images_for
 from cutaway.lenses.receptive import FieldTracker
 from cutaway.restoring import untouched
+from cutaway.words import Words, words
 
 MEBIBYTE = 2**20
 Sides = tuple[int | None, int | None]
@@ -74,26 +77,35 @@ class Summary:
         """JSON-able: everything."""
         return {**asdict(self), "frozen": self.frozen}
 
-    def text(self) -> str:
-        """An aligned plain-text table, totals below."""
-        table = [_HEADER, *(_cells(row) for row in self.rows)]
-        widths = [max(len(line[column]) for line in table) for column in range(len(_HEADER))]
+    def text(self, say: Words | None = None) -> str:
+        """An aligned plain-text table, totals below; `say` has its texts (English)."""
+        say = say or words()
+        table = [tuple(say(f"summary.{head}") for head in _HEADER), *(_cells(row, say) for row in self.rows)]
+        widths = [max(_columns(line[column]) for line in table) for column in range(len(_HEADER))]
         lines = ["  ".join(_aligned(line, widths)).rstrip() for line in table]
-        rule = "-" * max(len(line) for line in lines)
-        return "\n".join([lines[0], rule, *lines[1:], rule, *self._totals()])
+        rule = "-" * max(map(_columns, lines))
+        totals = self.totals(say)
+        width = max(map(_columns, totals))
+        below = [f"{_padded(name, width)}  {value}" for name, value in totals.items()]
+        return "\n".join([lines[0], rule, *lines[1:], rule, *below])
 
-    def _totals(self) -> list[str]:
-        megabytes = [
-            bytes_ / MEBIBYTE for bytes_ in (self.input_bytes, self.forward_backward_bytes, self.parameter_bytes)
-        ]
-        return [
-            f"Parameters             {self.parameters:,} (trainable {self.trainable:,}, frozen {self.frozen:,})",
-            f"Multiply-adds          {self.mult_adds:,}",
-            f"Input size             {megabytes[0]:.2f} MB",
-            f"Forward/backward size  {megabytes[1]:.2f} MB",
-            f"Parameter size         {megabytes[2]:.2f} MB",
-            f"Total size             {sum(megabytes):.2f} MB",
-        ]
+    def totals(self, say: Words) -> dict[str, str]:
+        """The totals by what they are called."""
+        counts = {"all": self.parameters, "trainable": self.trainable, "frozen": self.frozen}
+        sizes = {
+            "input_size": self.input_bytes,
+            "flow": self.forward_backward_bytes,
+            "parameter_size": self.parameter_bytes,
+        }
+        sizes["total_size"] = sum(sizes.values())
+        return {
+            say("summary.parameters"): say("summary.some", **{name: f"{count:,}" for name, count in counts.items()}),
+            say("summary.mult_adds"): f"{self.mult_adds:,}",
+            **{say(f"summary.{name}"): f"{size / MEBIBYTE:.2f} MB" for name, size in sizes.items()},
+        }
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.text())}</pre>"
 
 
 def summarize(network: nn.Module, shape: tuple[int, int, int], batch: int = 1) -> Summary:
@@ -314,16 +326,16 @@ _MULT_ADDS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "_scaled_dot_product_cudnn_attention": _attention,
 }
 
-_HEADER = ("Layer", "Kind", "Input", "Output", "Kernel", "Field", "Step", "Parameters", "Multiply-adds", "Memory MB")
+_HEADER = ("layer", "kind", "input", "output", "kernel", "field", "step", "parameters", "mult_adds", "memory")
 _WORDS = 2
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, say: Words) -> tuple[str, ...]:
     shapes = [shape[1:] if shape else None for shape in (row.input_shape, row.output_shape)]
-    shared = "shared" if row.shared and not row.parameters else f"{row.parameters:,}"
+    shared = say("summary.shared") if row.shared and not row.parameters else f"{row.parameters:,}"
     return (
         row.name,
-        row.kind if row.called else f"{row.kind} (not called)",
+        row.kind if row.called else say("summary.called", kind=row.kind),
         *(_by(shape) for shape in (*shapes, row.kernel, row.receptive_field, row.jump)),
         shared if row.parameters or row.shared else "-",
         f"{row.mult_adds:,}" if row.mult_adds else "-",
@@ -340,4 +352,13 @@ def _by(sides: tuple[int | None, ...] | None) -> str:
 
 def _aligned(line: tuple[str, ...], widths: list[int]) -> Iterator[str]:
     for place, (cell, width) in enumerate(zip(line, widths, strict=True)):
-        yield cell.ljust(width) if place < _WORDS else cell.rjust(width)
+        yield _padded(cell, width) if place < _WORDS else " " * (width - _columns(cell)) + cell
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _columns(text))
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal `text` takes: two for a Chinese sign."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)

@@ -44,8 +44,9 @@ def load_model(
     the run, the preprocessing or the network is made for). `weights` is a `.safetensors`, `.pth` or `.pt` file, or
     `default` for a library's own. `dropout` (0..1) and `stem` (`small`, `half`, `imagenet`) replace the
     architecture's where it has them. `freeze` leaves only the class layer trainable, or the layer whose dotted name
-    is given. `change` names small repairs of the structure (`batch-norm`, `no-last-activation`). `seed` fixes what is drawn at random, and leaves torch's generator as it was. Raises `InputError`, one
-    sentence, for anything that does not fit.
+    is given. `change` names small repairs of the structure (`batch-norm`, `no-last-activation`). `seed` fixes what is
+    drawn at random, and leaves torch's generator as it was. Raises `InputError`, one sentence, for anything that does
+    not fit.
 
     >>> load_model("resnet18", classes=("cat", "dog"), shape=(1, 28, 28)).options
     {'stem': 'small'}

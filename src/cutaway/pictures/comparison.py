@@ -15,7 +15,7 @@ from cutaway.pictures.colours import ACCENT, FAINT, INK, PAPER, Bytes, Scale, pa
 from cutaway.pictures.grids import NUMBER, kernel_groups
 from cutaway.pictures.mosaic import Layout, place, whole_zoom
 from cutaway.pictures.picture import LABEL_SIZE, Label, Picture, framed
-from cutaway.pictures.text import font_for, plain, shortened, text_width
+from cutaway.pictures.text import font_for, plain, shortened, text_width, writable
 
 CELL_HEIGHT, CELL_WIDTH = 18, 26  # pixels of a cell with a number in it
 _NAME, _TILE, _LINE = 150, 112, LABEL_SIZE + 3
@@ -70,9 +70,8 @@ def _upright(names: Sequence[str], width: int) -> Bytes:
     strip = Image.new("RGB", (length, len(names) * width), PAPER)
     draw = ImageDraw.Draw(strip)
     for index, name in enumerate(names):
-        drawn_with = font_for(plain(name), LABEL_SIZE)
-        if drawn_with:
-            draw.text((2, index * width + (width - _LINE) // 2), plain(name), fill=INK, font=drawn_with)
+        text = writable(plain(name))
+        draw.text((2, index * width + (width - _LINE) // 2), text, fill=INK, font=font_for(text, LABEL_SIZE))
     # A quarter turn to the left puts the first line at the left and its beginning at the bottom.
     return np.rot90(np.asarray(strip))
 

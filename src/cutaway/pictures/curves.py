@@ -12,7 +12,8 @@ from typing import Any
 from cutaway.errors import InputError
 from cutaway.files import write_bytes
 from cutaway.pictures.colours import ACCENT, FAINT, INK, PAPER, RULE
-from cutaway.pictures.text import wide_font
+from cutaway.pictures.text import figure_fonts, needs_wide_font
+from cutaway.words import Words, words
 
 Records = Iterable[Mapping[str, Any]]
 _FORMATS = (".png", ".svg", ".pdf")
@@ -65,33 +66,30 @@ def _series(name: str, points: Sequence[tuple[float, float | None]]) -> Series:
     return Series(name, tuple(x for x, _ in there), tuple(y for _, y in there))
 
 
-def curves_html(metrics: Records, title: str = "", *, whole_page: bool = True) -> str:
+def curves_html(metrics: Records, title: str = "", *, whole_page: bool = True, say: Words | None = None) -> str:
     """An interactive chart of loss and accuracy, for a browser without a network.
 
     Args:
         metrics: the records of `metrics.jsonl`.
         title: stands above; any text.
         whole_page: a page with plotly's script inside, or only a `<div>` for a page that has it already.
+        say: has the texts (English).
     """
     from plotly import graph_objects
     from plotly.subplots import make_subplots
 
-    curves = read_curves(metrics)
+    curves, say = read_curves(metrics), say or words()
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
     for row, chart in enumerate((curves.loss, curves.accuracy), start=1):
         for series in chart:
             line = {"color": _css(_COLOURS[series.name]), "width": 1 if series.name == "batches" else 2}
             mode = "lines" if series.name == "batches" else "lines+markers"
-            figure.add_trace(
-                graph_objects.Scatter(
-                    x=series.x, y=series.y, name=series.name, line=line, mode=mode, showlegend=row == 1
-                ),
-                row=row,
-                col=1,
-            )
-    figure.update_yaxes(title_text="loss", row=1, col=1)
-    figure.update_yaxes(title_text="accuracy", tickformat=".0%", row=2, col=1)
-    figure.update_xaxes(title_text=curves.unit, row=2, col=1)
+            name = say(f"chart.{series.name}")
+            points = graph_objects.Scatter(x=series.x, y=series.y, name=name, line=line, mode=mode, showlegend=row == 1)
+            figure.add_trace(points, row=row, col=1)
+    figure.update_yaxes(title_text=say("chart.loss"), row=1, col=1)
+    figure.update_yaxes(title_text=say("chart.accuracy"), tickformat=".0%", row=2, col=1)
+    figure.update_xaxes(title_text=say(f"chart.{curves.unit}"), row=2, col=1)
     figure.update_layout(
         # Plotly reads a subset of HTML in titles, so a name must not be able to be markup.
         title=html.escape(title),
@@ -104,8 +102,10 @@ def curves_html(metrics: Records, title: str = "", *, whole_page: bool = True) -
     return str(figure.to_html(full_html=whole_page, include_plotlyjs=whole_page, config={"displaylogo": False}))
 
 
-def curves_figure(metrics: Records, path: str | Path, title: str = "") -> Path:
+def curves_figure(metrics: Records, path: str | Path, title: str = "", *, say: Words | None = None) -> Path:
     """Write loss and accuracy side by side as a PNG, SVG or PDF (by the ending of `path`), atomically.
+
+    `say` has the texts; they are English where no font on this system has the signs of another language.
 
     Raises:
         InputError: another ending, or a title with characters that no font on this system has.
@@ -113,43 +113,40 @@ def curves_figure(metrics: Records, path: str | Path, title: str = "") -> Path:
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
         raise InputError(f"{path}: a figure can be {', '.join(_FORMATS)}, not '{path.suffix}'; change the ending")
-    from matplotlib.figure import Figure
-
-    curves = read_curves(metrics)
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    for axes, what, chart in zip(
-        figure.subplots(1, 2), ("loss", "accuracy"), (curves.loss, curves.accuracy), strict=True
-    ):
-        _draw(axes, what, chart, curves.unit)
-    if title:
-        # A dollar sign would start a formula.
-        figure.suptitle(title.replace("$", r"\$"), fontproperties=_title_font(title))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.lower()[1:], dpi=160)
-    write_bytes(path, buffer.getvalue())
+    if needs_wide_font(title) and not figure_fonts()[1:]:
+        raise InputError(f"no font on this system can write the title '{title}'; install Noto Sans CJK or leave it out")
+    say = say if say and figure_fonts()[1:] else words()
+    write_bytes(path, _drawn(read_curves(metrics), path.suffix.lower()[1:], title, say))
     return path
 
 
-def _draw(axes: Any, what: str, chart: Sequence[Series], unit: str) -> None:
+def _drawn(curves: Curves, ending: str, title: str, say: Words) -> bytes:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    buffer = io.BytesIO()
+    with rc_context({"font.family": figure_fonts()}):
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+            _draw(axes, what, curves, say)
+        # A dollar sign would start a formula.
+        figure.suptitle(title.replace("$", r"\$"))
+        figure.savefig(buffer, format=ending, dpi=160)
+    return buffer.getvalue()
+
+
+def _draw(axes: Any, what: str, curves: Curves, say: Words) -> None:
+    chart = curves.loss if what == "loss" else curves.accuracy
     for series in chart:
         thin = series.name == "batches"
         style = {"color": _css(_COLOURS[series.name]), "linewidth": 0.8 if thin else 1.6}
-        axes.plot(series.x, series.y, label=series.name, marker="" if thin else "o", markersize=3, **style)
-    axes.set(xlabel=unit, ylabel=what)
+        axes.plot(
+            series.x, series.y, label=say(f"chart.{series.name}"), marker="" if thin else "o", markersize=3, **style
+        )
+    axes.set(xlabel=say(f"chart.{curves.unit}"), ylabel=say(f"chart.{what}"))
     axes.spines[["top", "right"]].set_visible(False)
     if chart:
         axes.legend(frameon=False)
-
-
-def _title_font(title: str) -> Any:
-    from matplotlib.font_manager import FontProperties
-
-    if all(ord(letter) < 0x530 for letter in title):
-        return None
-    path = wide_font()
-    if path is None:
-        raise InputError(f"no font on this system can write the title '{title}'; install Noto Sans CJK or leave it out")
-    return FontProperties(fname=str(path))
 
 
 def _css(colour: tuple[int, int, int]) -> str:

@@ -14,10 +14,12 @@ from PIL import Image, ImageDraw
 
 from cutaway.files import write_bytes
 from cutaway.pictures.colours import FAINT, INK, PAPER, STEPS, Bytes, Scale, number, palette
-from cutaway.pictures.text import font_for, plain, text_width
+from cutaway.pictures.text import font_for, plain, text_width, writable
 
 MARGIN, TITLE_SIZE, LABEL_SIZE = 12, 13, 10
 BAR_WIDTH, BAR_HEIGHT = 176, 8
+# Stands on a picture whose names this system cannot write.
+NO_FONT = "? stands for signs that no font here has; install Noto Sans CJK (Debian: fonts-noto-cjk)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +69,12 @@ def framed(
 ) -> Picture:
     """`grid`, uint8 (H, W, 3), on paper with its title above and its scale bar below."""
     top = MARGIN + (TITLE_SIZE + 10 if title else 0)
-    bottom = MARGIN + (BAR_HEIGHT + LABEL_SIZE + 18 if scale else 0)
     labels = list(labels)
+    hint = NO_FONT if any(font_for(plain(text)) is None for text in (title, *(label.text for label in labels))) else ""
+    bottom = MARGIN + (BAR_HEIGHT + LABEL_SIZE + 18 if scale else 0) + (LABEL_SIZE + 10 if hint else 0)
     words_end = max((label.column + text_width(plain(label.text), label.size) for label in labels), default=0)
-    width = max(grid.shape[1], text_width(title, TITLE_SIZE), words_end, BAR_WIDTH + 170 if scale else 0) + 2 * MARGIN
+    titles_end = max(text_width(title, TITLE_SIZE), text_width(hint, LABEL_SIZE))
+    width = max(grid.shape[1], titles_end, words_end, BAR_WIDTH + 170 if scale else 0) + 2 * MARGIN
     canvas = np.empty((top + grid.shape[0] + bottom, width, 3), dtype=np.uint8)
     canvas[:] = PAPER
     canvas[top : top + grid.shape[0], MARGIN : MARGIN + grid.shape[1]] = grid
@@ -79,6 +83,8 @@ def framed(
     if scale:
         words += _draw_bar(canvas, top + grid.shape[0] + 14, MARGIN, BAR_WIDTH, scale)
         words.append(Label(top + grid.shape[0] + 12, MARGIN + BAR_WIDTH + 12, scale_note(scale)))
+    if hint:
+        words.append(Label(len(canvas) - MARGIN - LABEL_SIZE, MARGIN, hint))
     return Picture(write_words(canvas, words), caption or title, scale)
 
 
@@ -100,12 +106,10 @@ def scale_note(scale: Scale) -> str:
 
 
 def write_words(canvas: Bytes, words: Sequence[Label]) -> Bytes:
-    """`canvas` with the words on it; a word that no font here can draw is left out."""
+    """`canvas` with the words on it; `?` for each sign that no font here has."""
     image = Image.fromarray(canvas)
     draw = ImageDraw.Draw(image)
     for word in words:
-        text = plain(word.text)
-        drawn_with = font_for(text, word.size)
-        if drawn_with:
-            draw.text((word.column, word.row), text, fill=word.colour, font=drawn_with)
+        text = writable(plain(word.text))
+        draw.text((word.column, word.row), text, fill=word.colour, font=font_for(text, word.size))
     return np.asarray(image)

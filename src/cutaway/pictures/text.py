@@ -1,4 +1,4 @@
-"""Words on pictures: Pillow's own font, and a Chinese, Japanese or Korean one if the system has it."""
+"""Words on pictures: Pillow's and matplotlib's own font, and one with Chinese signs if the system has it."""
 
 from __future__ import annotations
 
@@ -20,23 +20,53 @@ _NAMES = (
 def font(size: int, wide: bool = False) -> Font:
     """The font for labels, at `size` pixels; `wide` asks for one with Chinese characters."""
     path = wide_font() if wide else None
-    return ImageFont.truetype(str(path), size) if path else ImageFont.load_default(size)
+    return ImageFont.truetype(str(path), size, index=_face(path)) if path else ImageFont.load_default(size)
 
 
-def font_for(text: str, size: int) -> Font | None:
-    """A font that can draw `text`, or None: then the text belongs into the page and not into the picture.
+def font_for(text: str, size: int = 10) -> Font | None:
+    """A font that can draw `text`, or None.
 
     >>> font_for("conv1", 11) is not None
     True
     """
-    if all(ord(letter) < 0x250 or letter == "…" for letter in text):
+    if all(map(_is_narrow, text)):
         return font(size)
     return font(size, wide=True) if wide_font() else None
 
 
+def writable(text: str) -> str:
+    """`text` with `?` for each sign that no font here has."""
+    return text if font_for(text) else "".join(letter if _is_narrow(letter) else "?" for letter in text)
+
+
+def _is_narrow(letter: str) -> bool:
+    return ord(letter) < 0x250 or letter == "…"
+
+
+def needs_wide_font(text: str) -> bool:
+    """Whether `text` has signs that the font of matplotlib does not have.
+
+    >>> needs_wide_font("1-甲"), needs_wide_font("Müller, α = 0.5 …")
+    (True, False)
+    """
+    return any(ord(letter) >= 0x1100 and not 0x2000 <= ord(letter) < 0x2E80 for letter in text)
+
+
+@cache
+def figure_fonts() -> tuple[str, ...]:
+    """The families with which matplotlib writes: its own, then one with Chinese signs if the system has it."""
+    from matplotlib.font_manager import FontProperties, fontManager
+
+    path = wide_font()
+    if path is None:
+        return ("DejaVu Sans",)
+    fontManager.addfont(str(path))
+    return ("DejaVu Sans", FontProperties(fname=str(path)).get_name())
+
+
 def text_width(text: str, size: int) -> int:
-    """How many pixels `text` takes; 0 if no font can draw it."""
-    text = plain(text)
+    """How many pixels `text` takes."""
+    text = writable(plain(text))
     drawn_with = font_for(text, size)
     return int(drawn_with.getlength(text) + 0.999) if drawn_with else 0
 
@@ -58,6 +88,20 @@ def wide_font() -> Path | None:
             if found:
                 return found
     return None
+
+
+@cache
+def _face(path: Path) -> int:
+    """Which font of a collection has the Chinese forms of signs that Japanese writes differently; else the first."""
+    faces = range(5 if path.suffix == ".ttc" else 1)
+    for face in faces:
+        try:
+            family = ImageFont.truetype(str(path), 12, index=face).getname()[0] or ""
+        except OSError:
+            break
+        if family.endswith(("SC", "CN", "GB")):
+            return face
+    return 0
 
 
 def plain(text: str) -> str:

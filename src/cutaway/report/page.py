@@ -5,29 +5,28 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from cutaway.files import write_text
-from cutaway.pictures.colours import number
+from cutaway.pages import EPOCH, Crumb, Shell, Slider, asset
+from cutaway.pages import render as render_template
+from cutaway.pages.environment import number_or_dash
 from cutaway.pictures.curves import curves_figure, curves_html
-from cutaway.report.chart import chart_svg
-from cutaway.report.scale import scale_png
 from cutaway.runs import Run, RunFolder, open_run
+from cutaway.views.confusion import confusion_of
 from cutaway.views.run import RunView, percent, view_run
-
-# Beyond this many classes a confusion matrix is a wall of zeros; the most frequent confusions say more.
-MATRIX_CLASSES = 30
+from cutaway.words import DEFAULT, Words, words
 
 
-def write_page(run: Run | RunFolder | str | Path) -> Path:
+def write_page(run: Run | RunFolder | str | Path, language: str = DEFAULT) -> Path:
     """Write `index.html` (everything inside), and `curves.html` and `curves.png` beside it, into the run folder.
+
+    Args:
+        run: the run or its folder.
+        language: of the page's texts, a key of `cutaway.words.LANGUAGES`.
 
     Returns:
         The path of `index.html`.
@@ -37,56 +36,42 @@ def write_page(run: Run | RunFolder | str | Path) -> Path:
     """
     if not isinstance(run, Run):
         run = open_run(run.path if isinstance(run, RunFolder) else run)
-    metrics = run.metrics()
-    write_text(run.folder.page.with_name("curves.html"), curves_html(metrics, run.name))
+    metrics, say = run.metrics(), words(language)
+    write_text(run.folder.page.with_name("curves.html"), curves_html(metrics, run.name, say=say))
     curves_figure(metrics, run.folder.page.with_name("curves.png"))
-    write_text(run.folder.page, render(view_run(run)))
+    write_text(run.folder.page, render(view_run(run, say), say))
     return run.folder.page
 
 
-def render(view: RunView) -> str:
-    """The page of `view` as one HTML text.
+def render(view: RunView, say: Words | None = None) -> str:
+    """The page of `view` as one HTML text, in the language of `view` and `say` (English).
 
     Jinja escapes every name. What is marked as safe here is made of numbers, base64 and files of this package.
     """
-    charts = {
-        "loss": Markup(chart_svg(view.curves.loss, "loss", view.curves.unit)),
-        "accuracy": Markup(chart_svg(view.curves.accuracy, "accuracy", view.curves.unit)),
-    }
-    template = _environment().get_template("page.html.j2")
-    return template.render(
+    say = say or words()
+    return render_template(
+        "report.html.j2",
+        say,
+        shell=Shell(view.name, (Crumb(view.name),), _slider(view), frozen=True),
         view=view,
-        charts=charts,
-        confusion=_confusion(view.evaluation),
-        film=view.film,
-        frames=Markup(_frames_json(view)),
-        css=Markup(_asset("page.css")),
-        script=Markup(_asset("page.js")),
+        tabs=(),
+        notes=(),
+        confusion=confusion_of(view.evaluation),
+        frames=Markup(_frames_json(view, say)),
+        pictures=Markup("[]"),
+        book=Markup("null"),
+        script=Markup(asset("report.js")),
+        style=Markup(asset("report.css")),
     )
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"png": _data_url, "number": _number, "percent": percent, "scale_bar": scale_png}
-    return environment
+def _slider(view: RunView) -> Slider | None:
+    if view.film is None:
+        return None
+    return Slider(view.film.epochs, view.film.epochs[-1], f"#?epoch={EPOCH}", "; ".join(view.film.left_out))
 
 
-def _asset(name: str) -> str:
-    return files("cutaway.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else number(value)
-
-
-def _frames_json(view: RunView) -> str:
+def _frames_json(view: RunView, say: Words) -> str:
     """The pictures of all epochs for the script, without the prefix that they share; `<` cannot end the element."""
     if view.film is None:
         return "null"
@@ -94,30 +79,11 @@ def _frames_json(view: RunView) -> str:
         {str(epoch): [base64.b64encode(png).decode() for png in pngs] for epoch, pngs in strip.frames.items()}
         for strip in view.film.strips
     ]
-    lines = {str(line["epoch"]): _epoch_line(line) for line in view.epochs}
+    lines = {str(line["epoch"]): _epoch_line(line, say) for line in view.epochs}
     content = {"epochs": view.film.epochs, "strips": frames, "lines": lines}
     return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _epoch_line(line: Mapping[str, Any]) -> str:
+def _epoch_line(line: Mapping[str, Any], say: Words) -> str:
     loss, accuracy = line.get("val_loss"), line.get("val_accuracy")
-    return f"validation loss {_number(loss)}, accuracy {percent(accuracy)}"
-
-
-def _confusion(evaluation: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The confusion matrix ready for a table, or for many classes its largest cells off the diagonal."""
-    if evaluation is None:
-        return None
-    names = [str(row["class"]) for row in evaluation["classes"]]
-    counts = np.array(evaluation["confusion"])
-    wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:12]
-    pairs = [(int(cell) // len(names), int(cell) % len(names)) for cell in order if wrong.flat[cell] > 0]
-    # Wrong answers are tinted against the largest of them, or one good diagonal would hide them all.
-    shares = {"right": counts / max(1, int(np.diag(counts).max())), "wrong": wrong / max(1, int(wrong.max()))}
-    return {
-        "names": names,
-        "rows": counts.tolist() if len(names) <= MATRIX_CLASSES else None,
-        "shares": {name: np.sqrt(values).round(3).tolist() for name, values in shares.items()},
-        "pairs": [(names[true], names[given], int(counts[true, given])) for true, given in pairs],
-    }
+    return say("report.epoch_line", loss=number_or_dash(loss), accuracy=percent(accuracy))

@@ -21,6 +21,7 @@ from cutaway.restoring import untouched
 from cutaway.training.vitals import StepVitals, finite, norm
 
 _IMAGES = 64
+_SAMPLED = 20_000
 _MOST_CLASSES = 200
 _PASSING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
@@ -48,8 +49,17 @@ def input_facts(images: Tensor) -> dict[str, Any]:
         "std": [finite(std) for std in values.std(others, correction=0).tolist()],
         "min": finite(float(values.min())),
         "max": finite(float(values.max())),
+        **_ends(values),
         "spread": finite(float(values.std(0, correction=0).mean())) if len(values) > 1 else None,
     }
+
+
+def _ends(values: Tensor) -> dict[str, list[float | None]]:
+    """How dark and how light each colour gets: the 2nd and the 98th percentile of a sample."""
+    flat = values.transpose(0, 1).flatten(1)
+    sample = flat[:, :: max(1, flat.shape[1] // _SAMPLED)].cpu()
+    low, high = torch.quantile(sample, torch.tensor([0.02, 0.98]), dim=1).tolist()
+    return {"low": [finite(value) for value in low], "high": [finite(value) for value in high]}
 
 
 def label_facts(labels: Tensor) -> dict[str, Any]:
@@ -85,6 +95,7 @@ def outputs_facts(logits: Tensor) -> dict[str, Any]:
         "shape": list(values.shape),
         "finite": True,
         "std": finite(float(values.std(correction=0))),
+        **_ends(values),
         "spread": finite(float(values.std(0, correction=0).mean())),
         "min": finite(float(values.min())),
         "max": finite(float(values.max())),

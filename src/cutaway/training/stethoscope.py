@@ -68,7 +68,7 @@ class Stethoscope:
         self.seen.training(given.images, labels)
         with self.passes.rest():
             if finite(value) is None:
-                self._note_broken(given.images)
+                self._note_broken(given.images, self.steps)
             elif due(self.steps):
                 self._note_checkup(given.images, given.logits, labels, value)
         self.pending = None
@@ -104,7 +104,10 @@ class Stethoscope:
         self.optimizer_steps += 1
         self.fresh.compare()
         given = self.passes.training
-        if due(self.steps + 1) and given is not None and self.pending is None:
+        if given is not None and not bool(torch.isfinite(given.logits).all()):
+            with self.passes.rest():  # now, because this step spoils all weights
+                self._note_broken(given.images, self.steps + 1)
+        elif due(self.steps + 1) and given is not None and self.pending is None:
             with self.passes.rest():
                 self.pending = Checkup(self.network, given.images, given.logits.argmax(1), given.logits, 0.0)
 
@@ -122,11 +125,11 @@ class Stethoscope:
         }
         append_lines(self.folder.vitals, [checkup.line(self.epoch_number, self.steps, self.optimizer, **more)])
 
-    def _note_broken(self, images: Tensor) -> None:
+    def _note_broken(self, images: Tensor, step: int) -> None:
         if self.broken:
             return
         self.broken = True
-        start = {"kind": "checkup", "epoch": self.epoch_number, "step": self.steps, "loss": None}
+        start = {"kind": "checkup", "epoch": self.epoch_number, "step": step, "loss": None}
         append_lines(self.folder.vitals, [{**start, "first_bad": first_bad(self.network, images)}])
 
     def _count(self, loss: float, logits: Tensor, labels: Tensor) -> None:

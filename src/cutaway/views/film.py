@@ -20,6 +20,7 @@ from cutaway.pictures.grids import choose, kernel_groups
 from cutaway.pictures.mosaic import Layout, Mosaic, mosaic, place, whole_zoom
 from cutaway.pictures.snapshot import snapshot_scales
 from cutaway.runs import Run
+from cutaway.words import Words, words
 
 # What one page can hold: each picture is kept for every epoch, so these bound its size to a few megabytes.
 MAX_EPOCHS, MAX_PROBES, MAX_CHANNELS, MAX_KERNELS = 30, 6, 24, 64
@@ -106,11 +107,12 @@ def read_snapshot(path: Path) -> Snapshot:
     return Snapshot(arrays, tuple(map(str, labels)), tuple(layer for layer in layers if layer in found))
 
 
-def build_film(run: Run) -> Film | None:
-    """The film of a run, or None if it has no snapshots."""
+def build_film(run: Run, say: Words | None = None) -> Film | None:
+    """The film of a run, or None if it has no snapshots; `say` has its texts (English)."""
+    say = say or words()
     paths = {int(path.parent.name): path for path in run.folder.path.glob("snapshots/[0-9]*/arrays.safetensors")}
     kept = spread(sorted(paths), MAX_EPOCHS, run.best_epoch)
-    left_out = [f"{len(kept)} of {len(paths)} epochs, evenly spread"] if len(kept) < len(paths) else []
+    left_out = [say("film.epochs", kept=len(kept), all=len(paths))] if len(kept) < len(paths) else []
     snapshots: dict[int, Snapshot] = {}
     for epoch in kept:
         try:
@@ -119,7 +121,7 @@ def build_film(run: Run) -> Film | None:
             left_out.append(str(error))
     if not snapshots:
         return None
-    strips = _strips(snapshots)
+    strips = _strips(snapshots, say)
     return Film(tuple(snapshots), _probes(snapshots[max(snapshots)]), strips, tuple(left_out))
 
 
@@ -155,16 +157,16 @@ def _photograph(image: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _strips(snapshots: Mapping[int, Snapshot]) -> tuple[Strip, ...]:
+def _strips(snapshots: Mapping[int, Snapshot], say: Words) -> tuple[Strip, ...]:
     scales = snapshot_scales(snapshot.arrays for snapshot in snapshots.values())
     last = snapshots[max(snapshots)]
     names = [key for kind in ("kernels/", "gradients/") for key in last.arrays if key.startswith(kind)]
-    kernels = [_kernel_strip(name, snapshots, scales[name]) for name in names]
-    maps = [_map_strip(layer, snapshots, scales[f"maps/{layer}"]) for layer in last.layers]
+    kernels = [_kernel_strip(name, snapshots, scales[name], say) for name in names]
+    maps = [_map_strip(layer, snapshots, scales[f"maps/{layer}"], say) for layer in last.layers]
     return (*kernels, *maps)
 
 
-def _map_strip(layer: str, snapshots: Mapping[int, Snapshot], scale: Scale) -> Strip:
+def _map_strip(layer: str, snapshots: Mapping[int, Snapshot], scale: Scale, say: Words) -> Strip:
     name, last = f"maps/{layer}", snapshots[max(snapshots)].arrays
     maps = last[name]
     shown = choose(maps.shape[1], MAX_CHANNELS)
@@ -176,11 +178,11 @@ def _map_strip(layer: str, snapshots: Mapping[int, Snapshot], scale: Scale) -> S
         values = snapshot.arrays[name][:MAX_PROBES, shown]
         return tuple(mosaic(one, scale, layout, inner).png() for one in values)
 
-    note = f"{len(shown)} channels of {maps.shape[2]}×{maps.shape[3]}, chosen with a seed"
+    note = say("film.channels", count=len(shown), height=maps.shape[2], width=maps.shape[3])
     return _strip(name, note, scale, layout, numbers, snapshots, draw)
 
 
-def _kernel_strip(name: str, snapshots: Mapping[int, Snapshot], scale: Scale) -> Strip:
+def _kernel_strip(name: str, snapshots: Mapping[int, Snapshot], scale: Scale, say: Words) -> Strip:
     kernels = snapshots[max(snapshots)].arrays[name]
     outputs, inputs = choose(len(kernels), MAX_KERNELS), choose(kernels.shape[1], 3)
     inner = whole_zoom(max(kernels.shape[2:]), _TILE // 2 - 2)
@@ -193,12 +195,19 @@ def _kernel_strip(name: str, snapshots: Mapping[int, Snapshot], scale: Scale) ->
 
     height, width = groups(snapshots[max(snapshots)]).shape[1:]
     layout = _layout(len(outputs), height, width, _KERNEL_WIDTH, gap=2 if len(inputs) == 1 else 6)
-    shown = f"{len(outputs)} of {len(kernels)}" if len(outputs) < len(kernels) else str(len(kernels))
-    beside = "" if len(inputs) == 1 else f", {len(inputs)} of {kernels.shape[1]} input channels side by side"
-    if kernels.shape[1] == len(inputs) > 1:
-        beside = f", their {len(inputs)} input channels side by side"
-    note = f"{shown} of {kernels.shape[2]}×{kernels.shape[3]}{beside}"
-    return _strip(name, note, scale, layout, outputs, snapshots, draw)
+    return _strip(
+        name, _kernel_note(kernels.shape, len(outputs), len(inputs), say), scale, layout, outputs, snapshots, draw
+    )
+
+
+def _kernel_note(shape: tuple[int, ...], outputs: int, inputs: int, say: Words) -> str:
+    """How many of the kernels (out, in, kh, kw) are shown, and of how many of their input channels."""
+    some = say("film.kernels_some", count=outputs, all=shape[0]) if outputs < shape[0] else str(shape[0])
+    beside = ""
+    if shape[1] > 1:
+        key = "film.kernels_beside_all" if inputs == shape[1] else "film.kernels_beside"
+        beside = say(key, count=inputs, all=shape[1])
+    return say("film.kernels", shown=some, height=shape[2], width=shape[3], beside=beside)
 
 
 def _layout(count: int, height: int, width: int, room: int, gap: int = 2) -> Layout:

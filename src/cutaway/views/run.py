@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from cutaway.pictures.colours import number
 from cutaway.pictures.curves import Curves, read_curves
 from cutaway.runs import Run
 from cutaway.views.film import Film, build_film
+from cutaway.words import Words, words
 
 if TYPE_CHECKING:
     from cutaway.lenses.architecture import Row
@@ -76,32 +77,32 @@ class RunView:
     film: Film | None
 
 
-def view_run(run: Run) -> RunView:
-    """Read everything that the page of `run` shows."""
+def view_run(run: Run, say: Words | None = None) -> RunView:
+    """Read everything that the page of `run` shows; `say` has the texts (English). What the run recorded stays."""
+    say = say or words()
     info, epochs = run.info, run.metrics("epoch")
     evaluation = next((found for split in ("test", "val", "train") if (found := run.evaluation(split))), None)
     layers, reason = _layers(run)
-    film = build_film(run)
-    notes = [*_notes(info, evaluation), *([reason] if reason else [])]
+    notes = [*_notes(info, evaluation, say), *([say("note.shapes", reason=reason)] if reason else [])]
     return RunView(
         name=run.name,
         data=str(info["data"].get("name", "")),
         model=str(info["model"].get("spec", "")),
         status=str(info.get("status", "")),
-        figures=tuple(_figures(run, epochs, evaluation)),
-        facts=tuple(_facts(info)),
+        figures=tuple(_figures(run, epochs, evaluation, say)),
+        facts=tuple(_facts(info, say)),
         notes=tuple(notes),
         curves=read_curves(run.metrics()),
         epochs=tuple(epochs),
         best_epoch=run.best_epoch,
         evaluation=evaluation,
         layers=layers,
-        film=film,
+        film=build_film(run, say),
     )
 
 
 def run_row(run: Run) -> dict[str, Any]:
-    """One line of the list of runs."""
+    """One line of the list of runs, for programs too and so in English."""
     info, epochs = run.info, run.metrics("epoch")
     best = next((line for line in epochs if line["epoch"] == run.best_epoch), None)
     return {
@@ -112,93 +113,93 @@ def run_row(run: Run) -> dict[str, Any]:
         "epochs": f"{len(epochs)}/{info['recipe'].get('epochs', '?')}",
         "best": run.best_epoch,
         "accuracy": percent(best["val_accuracy"]) if best else None,
-        "measured on": f"val ({_size(info, 'val')})" if best else None,
+        "measured on": f"val ({_size(info, 'val', words())})" if best else None,
     }
 
 
-def percent(share: float | None) -> str:
+def percent(share: float | None, digits: int = 1) -> str:
     """A share as a percentage; a dash for what was not measured.
 
-    >>> percent(0.91234), percent(None)
-    ('91.2%', '–')
+    >>> percent(0.91234), percent(None), percent(0.91234, 2)
+    ('91.2%', '–', '91.23%')
     """
-    return "–" if share is None else f"{share:.1%}"
+    return "–" if share is None else f"{share:.{digits}%}"
 
 
-def _size(info: Mapping[str, Any], split: str) -> str:
+def _size(info: Mapping[str, Any], split: str, say: Words) -> str:
     size = info["data"].get("splits", {}).get(split, {}).get("size")
-    return f"{size:,} images" if size else "size unknown"
+    return say("run.images", count=f"{size:,}") if size else say("run.size_unknown")
 
 
-def _figures(run: Run, epochs: list[dict[str, Any]], evaluation: Mapping[str, Any] | None) -> list[Figure]:
-    figures = []
+def _figures(
+    run: Run, epochs: list[dict[str, Any]], evaluation: Mapping[str, Any] | None, say: Words
+) -> Iterator[Figure]:
     if evaluation:
-        low, high = evaluation["accuracy_interval"]
-        note = f"{evaluation['size']:,} images · 95% interval {percent(low)} to {percent(high)}"
-        figures.append(
-            Figure(
-                f"accuracy on the {evaluation['split']} split",
-                f"{evaluation['accuracy']:.2%}",
-                f"{note} · epoch {evaluation['epoch']}",
-            )
-        )
+        low, high = (percent(end) for end in evaluation["accuracy_interval"])
+        images = say("run.images", count=f"{evaluation['size']:,}")
+        note = say("run.interval", images=images, low=low, high=high, epoch=evaluation["epoch"])
+        yield _accuracy(evaluation["split"], evaluation["accuracy"], note, say)
     best = next((line for line in epochs if line["epoch"] == run.best_epoch), None)
     if best:
-        note = f"{_size(run.info, 'val')} · epoch {best['epoch']}, chosen by this split"
-        figures.append(Figure("accuracy on the validation split", f"{best['val_accuracy']:.2%}", note))
+        note = say("run.chosen", images=_size(run.info, "val", say), epoch=best["epoch"])
+        yield _accuracy("val", best["val_accuracy"], note, say)
     if epochs:
         last = epochs[-1]
-        note = f"{len(epochs)} epochs · {last.get('samples', 0):,} images seen"
-        figures.append(Figure("trained for", duration(last.get("seconds", 0.0)), note))
-    return figures
+        note = say("run.seen", epochs=len(epochs), count=f"{last.get('samples', 0):,}")
+        yield Figure(say("run.trained_for"), duration(last.get("seconds", 0.0), say), note)
 
 
-def duration(seconds: float) -> str:
+def _accuracy(split: str, accuracy: float, note: str, say: Words) -> Figure:
+    return Figure(say("run.accuracy_on", split=say.known("split", split)), f"{accuracy:.2%}", note)
+
+
+def duration(seconds: float, say: Words | None = None) -> str:
     """A time as people say it.
 
-    >>> duration(42.4), duration(334), duration(7500)
-    ('42 s', '5 min 34 s', '2 h 05 min')
+    >>> duration(42.4), duration(334), duration(7500), duration(334, words("zh"))
+    ('42 s', '5 min 34 s', '2 h 05 min', '5 分 34 秒')
     """
+    say = say or words()
     if seconds < 60:
-        return f"{seconds:.0f} s"
+        return say("time.seconds", seconds=f"{seconds:.0f}")
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    if minutes < 60:
+        return say("time.minutes", minutes=minutes, seconds=rest)
+    return say("time.hours", hours=minutes // 60, minutes=minutes % 60)
 
 
-def _facts(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(info: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
     data, model = info["data"], info["model"]
-    splits = ", ".join(f"{name} {split['size']:,}" for name, split in data.get("splits", {}).items())
-    facts = [
-        ("data", str(data.get("source", ""))),
-        ("images", f"{splits} · {'×'.join(map(str, data.get('shape', [])))}"),
-        ("model", f"{model.get('spec', '')} {_options(model.get('options', {}))}".strip()),
-        ("recipe", _options(info.get("recipe", {}))),
-        ("machine", _options({**info.get("plan", {}), **info.get("environment", {})})),
-        ("started", str(info.get("started", ""))),
-    ]
-    return [(name, value) for name, value in facts if value]
+    sizes = [f"{say.known('split', name)} {split['size']:,}" for name, split in data.get("splits", {}).items()]
+    facts = {
+        "data": str(data.get("source", "")),
+        "images": f"{', '.join(sizes)} · {'×'.join(map(str, data.get('shape', [])))}",
+        "model": f"{model.get('spec', '')} {_options(model.get('options', {}), say)}".strip(),
+        "recipe": _options(info.get("recipe", {}), say),
+        "machine": _options({**info.get("plan", {}), **info.get("environment", {})}, say),
+        "started": str(info.get("started", "")),
+    }
+    return [(say(f"fact.{name}"), value) for name, value in facts.items() if value]
 
 
-def _options(values: Mapping[str, Any]) -> str:
+def _options(values: Mapping[str, Any], say: Words) -> str:
     plain = {key: value for key, value in values.items() if isinstance(value, (str, int, float)) and value != ""}
-    return " · ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in plain.items())
+    return " · ".join(f"{key.replace('_', ' ')} {_value(value, say)}" for key, value in plain.items())
 
 
-def _value(value: str | float) -> str:
+def _value(value: str | float, say: Words) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return say("value.yes" if value else "value.no")
     return number(value) if isinstance(value, float) else str(value)
 
 
-def _notes(info: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> list[str]:
+def _notes(info: Mapping[str, Any], evaluation: Mapping[str, Any] | None, say: Words) -> list[str]:
     notes = [str(info["problem"])] if info.get("problem") else []
     notes += [str(warning) for warning in (evaluation or {}).get("warnings", [])]
     notes += [str(warning) for warning in info["model"].get("warnings", [])]
     bad = info["data"].get("quarantine", [])
     if bad:
-        notes.append(
-            f"{len(bad)} files could not be read and were left out, the first: {bad[0]['file']} ({bad[0]['reason']})"
-        )
+        notes.append(say("note.quarantine", count=len(bad), file=bad[0]["file"], reason=bad[0]["reason"]))
     return [*notes, *map(str, info["data"].get("notes", []))]
 
 
@@ -208,7 +209,7 @@ def _layers(run: Run) -> tuple[tuple[LayerRow, ...], str]:
     try:
         shapes = _shapes(run)
     except InputError as error:
-        return tuple(_row(name, line, None) for name, line in vitals.items()), f"layer shapes are not shown: {error}"
+        return tuple(_row(name, line, None) for name, line in vitals.items()), str(error)
     names = [name for name, shape in shapes.items() if name in vitals or not vitals]
     return tuple(_row(name, vitals.get(name, {}), shapes[name]) for name in names), ""
 

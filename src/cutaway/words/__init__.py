@@ -36,6 +36,14 @@ class Words:
         """
         return self.texts[key].format(**values)
 
+    def known(self, section: str, name: str) -> str:
+        """The text of `section.name`, or `name` itself where the catalogue has none: for names read from a file.
+
+        >>> words("zh").known("status", "finished"), words("zh").known("status", "odd")
+        ('已完成', 'odd')
+        """
+        return self.texts.get(f"{section}.{name}", name)
+
 
 @cache
 def words(language: str = DEFAULT) -> Words:
@@ -65,6 +73,11 @@ def of_terminal() -> str:
     """The language of the terminal, by `LC_ALL`, `LC_MESSAGES` and `LANG`, as programs of the system choose it."""
     wish = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), None)
     return choose(wish)
+
+
+def terminal_words() -> Words:
+    """The catalogue of the terminal's language."""
+    return words(of_terminal())
 
 
 def _by_quality(header: str) -> Sequence[str]:

@@ -33,6 +33,11 @@ def find(
         return integrated.integrated_gradients(Job(forward, images, parse_target(target), batch=batch), **options)
 
 
+def missed(found: Found) -> list[str]:
+    """The notes about a tolerance that was not met."""
+    return [note for note in found.notes if "completeness" in note]
+
+
 class Polynomial(nn.Module):
     """The sum of x**power over the image."""
 
@@ -82,7 +87,7 @@ def test_completeness_within_the_tolerance(baseline: float) -> None:
     assert torch.allclose(found.check["completeness_gap_relative"].double(), (gap / change).abs(), atol=1e-4)
     assert torch.allclose(found.check["score"], net(IMAGES)[rows, TARGETS], atol=1e-6)
     assert torch.allclose(found.check["baseline_score"], net(start)[0, TARGETS], atol=1e-6)
-    assert not found.notes
+    assert not missed(found)
 
 
 def slow(net: nn.Module, image: Tensor, target: int, places: list[float], weights: list[float]) -> Tensor:
@@ -174,14 +179,14 @@ def test_no_batch_is_larger_than_asked() -> None:
 def test_steps_stop_at_the_limit_and_a_note_says_so() -> None:
     found = find(network(), IMAGES, TARGETS, tolerance=1e-9, limit=20)
     assert found.check["steps"].tolist() == [20] * 5
-    assert found.notes == ("images whose completeness_gap_relative is above 1e-09 need a higher limit than 20 steps",)
+    assert missed(found) == ["images whose completeness_gap_relative is above 1e-09 need a higher limit than 20 steps"]
 
 
 def test_fixed_steps_have_no_tolerance_to_miss() -> None:
     found = find(network(), IMAGES, TARGETS, steps=1)
     assert found.check["completeness_gap_relative"].max() > 0.01
     assert found.check["steps"].tolist() == [1] * 5
-    assert not found.notes
+    assert not missed(found)
 
 
 def test_an_image_that_is_the_baseline_gets_zeros() -> None:
@@ -189,7 +194,7 @@ def test_an_image_that_is_the_baseline_gets_zeros() -> None:
     found = find(net, IMAGES[:1], 1, baseline=IMAGES[0])
     assert not found.values.any()
     assert found.check["completeness_gap_relative"].tolist() == [0.0]
-    assert not found.notes
+    assert not missed(found)
 
 
 def test_a_score_that_does_not_change_ends_at_rounding() -> None:

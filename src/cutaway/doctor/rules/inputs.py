@@ -8,6 +8,7 @@ from cutaway.doctor.record import Record
 from cutaway.doctor.rule import Said, rule, say
 
 _SYMPTOMS = (
+    "labels-without-meaning",
     "first-loss",
     "rate-too-high",
     "rate-too-low",
@@ -22,6 +23,7 @@ _SYMPTOMS = (
     "underfitting",
     "not-finite",
 )
+_OF_A_COLOUR = ("mean", "std", "low", "high")
 _NORMALISE = "in your loop: images = (images / 255 - mean) / std, with mean and std of each colour of the training set"
 
 
@@ -87,7 +89,7 @@ def input_not_normalised(record: Record) -> Said | None:
     )
 
 
-@rule("input-constant", explains=(*_SYMPTOMS, "labels-without-meaning", "duplicates", "evaluated-on-training-data"))
+@rule("input-constant", explains=(*_SYMPTOMS, "duplicates", "evaluated-on-training-data"))
 def input_constant(record: Record) -> Said | None:
     """All images of a batch are the same."""
     facts = _first_input(record)
@@ -128,11 +130,11 @@ def evaluation_differs(record: Record) -> Said | None:
 
 def _difference(train: dict[str, Any], test: dict[str, Any]) -> tuple[str, str] | None:
     """How the inputs differ, and the cause."""
-    scale, other = max(train["std"]) or 1e-9, max(test["std"])
+    scale, other = max(train["std"]), max(test["std"])
+    if scale < 1e-6:
+        return None
     apart = _distance(train["mean"], test["mean"]) / scale
-    colours, turned = train["mean"], _distance(train["mean"][::-1], test["mean"]) / scale
-    spread = max(colours) - min(colours)
-    if len(colours) == 3 and apart > 0.12 and turned < 0.35 * apart and spread > 0.1 * scale:
+    if len(train["mean"]) == 3 and _turned(train, test, scale):
         return "the colours are swapped", "one reads RGB, the other BGR"
     if not 0.55 < other / scale < 1.8:
         return f"its deviation is {other / scale:.2g} times as large", "one is normalised, the other is not"
@@ -141,12 +143,24 @@ def _difference(train: dict[str, Any], test: dict[str, Any]) -> tuple[str, str] 
     return None
 
 
+def _turned(train: dict[str, Any], test: dict[str, Any], scale: float) -> bool:
+    """Whether the colours fit much better in reverse order, by their means and by how dark and light they get.
+
+    Standardised colours have equal means and deviations, and still end at different values.
+    """
+    keys = [key for key in _OF_A_COLOUR if train.get(key) and test.get(key)]
+    straight = max(_distance(train[key], test[key]) for key in keys)
+    reverse = max(_distance(train[key][::-1], test[key]) for key in keys)
+    return straight > 0.2 * scale and reverse < 0.4 * straight
+
+
 def _average(record: Record) -> dict[str, Any]:
-    """Mean and deviation of the inputs of all check-ups."""
+    """The inputs of all check-ups together, colour by colour."""
     inputs = [c["input"] for c in record.looked]
     return {
         key: [sum(facts[key][n] for facts in inputs) / len(inputs) for n in range(len(inputs[0][key]))]
-        for key in ("mean", "std")
+        for key in _OF_A_COLOUR
+        if all(facts.get(key) for facts in inputs)
     }
 
 

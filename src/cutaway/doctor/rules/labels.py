@@ -38,7 +38,9 @@ def label_range(record: Record) -> Said | None:
     )
 
 
-@rule("imbalanced-classes", explains=("constant-prediction", "stuck-at-chance", "underfitting"))
+@rule(
+    "imbalanced-classes", explains=("labels-without-meaning", "constant-prediction", "stuck-at-chance", "underfitting")
+)
 def imbalanced_classes(record: Record) -> Said | None:
     """One class has many more images than others, and answering it always looks good."""
     counts = [count for count in record.train_counts if count]

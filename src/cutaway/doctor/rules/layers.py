@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cutaway.doctor.commands import train_again
 from cutaway.doctor.finding import Chart, line_chart
-from cutaway.doctor.record import Line, Record, trained, weighted
+from cutaway.doctor.record import Line, Record, dead, exploding, trained, weighted
 from cutaway.doctor.rule import Said, rule, say
 
-_STUCK = ("stuck-at-chance", "constant-prediction", "underfitting")
+_STUCK = ("labels-without-meaning", "stuck-at-chance", "constant-prediction", "underfitting")
 
 
 @rule("not-finite", explains=("divergence", "oscillation", "exploding-gradients", "rate-too-high", *_STUCK))
@@ -32,7 +32,10 @@ def not_finite(record: Record) -> Said | None:
     )
 
 
-@rule("tiny-batch-norm", explains=("batch-too-small", "overfitting", "underfitting", "oscillation", "rate-too-high"))
+@rule(
+    "tiny-batch-norm",
+    explains=("batch-too-small", "dead-units", "overfitting", "underfitting", "oscillation", "rate-too-high"),
+)
 def tiny_batch_norm(record: Record) -> Said | None:
     """Batch norm estimates its statistics from a few images."""
     if record.first is None or not record.first["modes"]["batch_norms"]:
@@ -53,7 +56,7 @@ def tiny_batch_norm(record: Record) -> Said | None:
 
 @rule(
     "dead-units",
-    explains=("vanishing-gradients", "signal-fades", "rate-too-high", *_STUCK),
+    explains=("vanishing-gradients", "signal-fades", *_STUCK),
     tries=("rate/10", "kaiming", "batch-norm"),
 )
 def dead_units(record: Record) -> Said | None:
@@ -61,18 +64,16 @@ def dead_units(record: Record) -> Said | None:
     if record.last is None:
         return None
     for checkup in record.looked:
-        lines = [line for line in weighted(checkup) if line["dead_fraction"] is not None]
-        lines = [line for line in lines if line["activation"] != checkup["structure"]["last_layer"]]
-        dead = [line for line in lines if line["dead_fraction"] >= 0.8]
-        final = [line for line in weighted(record.last) if (line["dead_fraction"] or 0) >= 0.8]
-        if dead and final and (record.fails or final[0]["dead_fraction"] > 0.9):
-            return _say_dead(record, checkup, dead[0], lines)
+        begun, final = dead(checkup), dead(record.last)
+        if begun and final and (record.fails or final[0]["dead_fraction"] > 0.9):
+            return _say_dead(record, checkup, begun[0])
     return None
 
 
-def _say_dead(record: Record, checkup: Line, line: Line, lines: list[Line]) -> Said:
+def _say_dead(record: Record, checkup: Line, line: Line) -> Said:
     rate = record.recipe.get("learning_rate") or 0.001
     early = checkup["step"] <= 1
+    lines = [line for line in weighted(checkup) if line["dead_fraction"] is not None]
     return say(
         record.worst(),
         f"{line['dead_fraction']:.0%} of the channels behind '{line['layer']}' are 0 for every image at step "
@@ -112,14 +113,11 @@ def saturated_units(record: Record) -> Said | None:
     return None
 
 
-@rule("exploding-gradients", explains=("oscillation", "divergence", "rate-too-high"), tries=("clip", "rate/10"))
+@rule("exploding-gradients", explains=("oscillation", "divergence"), tries=("clip", "rate/10"))
 def exploding_gradients(record: Record) -> Said | None:
     """Gradients far larger than the weights, or growing without end."""
     for checkup in record.looked:
-        lines = [line for line in trained(checkup) if line["gradient_norm"] and line["weight_norm"]]
-        large = [
-            line for line in lines if line["gradient_norm"] > 100 and line["gradient_norm"] > 10 * line["weight_norm"]
-        ]
+        lines, large = list(trained(checkup)), exploding(checkup)
         if large:
             worst = max(large, key=lambda line: line["gradient_norm"] / line["weight_norm"])
             return say(

@@ -8,6 +8,8 @@ from cutaway.doctor.record import Line, Record, weighted
 from cutaway.doctor.rule import Said, rule, say
 
 _SYMPTOMS = (
+    "labels-without-meaning",
+    "saturated-units",
     "rate-too-high",
     "oscillation",
     "divergence",
@@ -113,7 +115,7 @@ def not_shuffled(record: Record) -> Said | None:
     return None
 
 
-@rule("not-updated", explains=(*_SYMPTOMS, "rate-too-low", "frozen-layers"))
+@rule("not-updated", explains=(*_SYMPTOMS, "rate-too-low", "frozen-layers", "stale-gradients"))
 def not_updated(record: Record) -> Said | None:
     """No weight moves at all."""
     later = [c for c in record.looked if c["step"] > 1] or record.looked[1:]
@@ -144,7 +146,7 @@ def not_updated(record: Record) -> Said | None:
     )
 
 
-@rule("frozen-layers", explains=("underfitting", "stuck-at-chance", "vanishing-gradients"))
+@rule("frozen-layers", explains=("underfitting", "stuck-at-chance", "constant-prediction", "vanishing-gradients"))
 def frozen_layers(record: Record) -> Said | None:
     """Some layers do not train, and nobody asked for it."""
     if record.last is None or record.info["model"].get("options", {}).get("freeze"):

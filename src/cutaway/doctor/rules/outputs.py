@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from cutaway.doctor.commands import train_again
 from cutaway.doctor.finding import line_chart
 from cutaway.doctor.record import Record
 from cutaway.doctor.rule import Said, rule, say
 
 _SYMPTOMS = (
+    "labels-without-meaning",
     "stuck-at-chance",
     "constant-prediction",
     "dead-units",
@@ -28,7 +31,7 @@ def softmax_before_loss(record: Record) -> Said | None:
     found = [c for c in record.looked if c["logits"]["probabilities"]]
     if not found or not record.loss_is_cross_entropy or len(found) < len(record.looked):
         return None
-    lowest = record.chance - 1 + 1 / record.classes
+    lowest = math.log(1 + (record.classes - 1) / math.e)
     return say(
         "error",
         f"the outputs are probabilities (they sum to 1), so that the loss cannot fall under about {lowest:.2f}",
@@ -43,7 +46,7 @@ def softmax_before_loss(record: Record) -> Said | None:
     )
 
 
-@rule("activation-on-logits", explains=_SYMPTOMS, tries=("no-last-activation", "no-last-activation+batch-norm"))
+@rule("activation-on-logits", explains=_SYMPTOMS, tries=("no-last-activation", "batch-norm"))
 def activation_on_logits(record: Record) -> Said | None:
     """An activation after the last layer cuts off answers and their gradients."""
     if record.first is None:

@@ -7,13 +7,14 @@ from statistics import median
 
 from cutaway.doctor.commands import train_again
 from cutaway.doctor.finding import Chart, line_chart
-from cutaway.doctor.record import Record, trained
+from cutaway.doctor.record import Record, dead, exploding, trained
 from cutaway.doctor.rule import Said, rule, say
 
-_STUCK = ("stuck-at-chance", "constant-prediction", "underfitting")
+_STUCK = ("labels-without-meaning", "stuck-at-chance", "constant-prediction", "underfitting")
+_BY_LARGE_STEPS = ("oscillation", "dead-units", "saturated-units", "exploding-gradients", *_STUCK)
 
 
-@rule("divergence", explains=("oscillation", "constant-prediction", "stuck-at-chance"), tries=("rate/10", "clip"))
+@rule("divergence", explains=_BY_LARGE_STEPS, tries=("rate/10", "clip"))
 def divergence(record: Record) -> Said | None:
     """The loss ends far above where it began."""
     losses = record.cross_entropies
@@ -35,11 +36,13 @@ def divergence(record: Record) -> Said | None:
     )
 
 
-@rule("rate-too-high", explains=("divergence", "oscillation", *_STUCK), tries=("rate/10", "rate/100", "clip"))
+@rule("rate-too-high", explains=("divergence", *_BY_LARGE_STEPS), tries=("rate/10", "rate/100", "clip"))
 def rate_too_high(record: Record) -> Said | None:
     """Steps move the weights by a large part of themselves, and nothing is learnt."""
     ratio, layer, step = _updates(record)
-    if ratio < 0.1 or record.early or record.learns:
+    if ratio < 0.1 or record.early or record.learns or record.first is None:
+        return None
+    if dead(record.first) or exploding(record.first):  # before any step was made
         return None
     return say(
         "error",
@@ -98,7 +101,11 @@ def oscillation(record: Record) -> Said | None:
     )
 
 
-@rule("batch-too-small", tries=("batch*4",))
+@rule(
+    "batch-too-small",
+    explains=("oscillation", "dead-units", "rate-too-high", "divergence", *_STUCK),
+    tries=("batch*4",),
+)
 def batch_too_small(record: Record) -> Said | None:
     """So few images a step that the gradient is mostly noise."""
     if record.first is None:

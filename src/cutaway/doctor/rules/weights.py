@@ -10,6 +10,7 @@ from cutaway.doctor.record import Record, weighted
 from cutaway.doctor.rule import Said, rule, say
 
 _SYMPTOMS = (
+    "labels-without-meaning",
     "first-loss",
     "rate-too-high",
     "rate-too-low",

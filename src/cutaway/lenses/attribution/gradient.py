@@ -26,8 +26,17 @@ def score_gradient(forward: Forward, images: Tensor, target: Target) -> tuple[Te
         InputError: a score that no gradient connects with the image, or values that are not finite.
     """
     images = images.detach().clone().requires_grad_()
+    return checked_gradient(forward, images, images, target)
+
+
+def checked_gradient(forward: Forward, images: Tensor, leaf: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+    """The target's scores of `images` and their gradients with respect to `leaf`, which the pass depends on.
+
+    Raises:
+        InputError: as `score_gradient`.
+    """
     scores, _ = forward.scores(images, target)
-    gradient = _gradient(scores, images, forward) if scores.requires_grad else None
+    gradient = _gradient(scores, leaf, forward) if scores.requires_grad else None
     if gradient is None:
         kind = type(forward.network).__name__
         raise InputError(
@@ -39,9 +48,9 @@ def score_gradient(forward: Forward, images: Tensor, target: Target) -> tuple[Te
     return scores.detach().float(), gradient.float()
 
 
-def _gradient(scores: Tensor, images: Tensor, forward: Forward) -> Tensor | None:
+def _gradient(scores: Tensor, leaf: Tensor, forward: Forward) -> Tensor | None:
     try:
-        return torch.autograd.grad(scores.sum(), images, allow_unused=True)[0]
+        return torch.autograd.grad(scores.sum(), leaf, allow_unused=True)[0]
     except RuntimeError as error:
         if "inplace operation" not in str(error):
             raise

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cutaway.errors import InputError
-from cutaway.lenses.attribution.gradient import pieces, score_gradient, variant_gradients
+from cutaway.lenses.attribution.gradient import pieces
+from cutaway.lenses.attribution.line import Line, walking
 from cutaway.lenses.attribution.method import Found, Job, Method, baseline_image, named
+from cutaway.lenses.attribution.quick import quick
 
 # Intervals of every path before any is halved.
 FIRST = 8
@@ -21,6 +23,8 @@ FIRST = 8
 CANCELLING = 10
 # A gap below this share of the score is rounding, which no halving removes.
 ROUNDING = 1e-6
+# Bytes that the gradients of the paths walked together may take.
+_MEMORY = 1 << 29
 LABEL = "integrated-gradients"
 # Mean gradients (N, C, H, W), scores of baseline and image (2, N), and steps (N,); all float32.
 _Means = tuple[Tensor, Tensor, Tensor]
@@ -55,17 +59,21 @@ def integrated_gradients(
             f"steps must be at least 1, tolerance above 0 and limit above {FIRST}; "
             f"found steps={steps}, tolerance={tolerance} and limit={limit}"
         )
-    images = job.images.float()
-    start = baseline_image(baseline, images)
-    if steps is not None:
-        means, ends, counts = _fixed(job, start, steps)
-    else:
-        means, ends, counts = _refined(job, start, tolerance, limit)
-    values = means * (images - start)
-    check = _check(values, ends, counts)
-    missed = steps is None and bool((check["completeness_gap_relative"] > tolerance).any())
-    note = f"images whose completeness_gap_relative is above {tolerance:g} need a higher limit than {limit} steps"
-    return Found(values, check, (note,) if missed else (), _described(baseline))
+    start = baseline_image(baseline, job.images.float())
+    with quick(job) as (fast, notes), walking(fast, start) as line:
+        walked = _refined(line, tolerance, limit) if steps is None else _fixed(line, steps)
+        means, ends, counts = line.to_image(walked[0]), *walked[1:]
+    values = means * (job.images.float() - start)
+    check: dict[str, Tensor | float] = {**_check(values, ends, counts)}
+    missed = steps is None and bool((torch.as_tensor(check["completeness_gap_relative"]) > tolerance).any())
+    if missed:
+        notes += (
+            f"images whose completeness_gap_relative is above {tolerance:g} need a higher limit than {limit} steps",
+        )
+    if job.low:
+        check["bf16_difference"], how = line.difference, "in bfloat16" if line.low else "in float32, not bfloat16"
+        notes += (f"gradients computed {how}: the first image's differ by {line.difference:.2%} of their length",)
+    return Found(values.contiguous(), check, notes, _described(baseline))
 
 
 def _described(baseline: float | Tensor) -> dict[str, str]:
@@ -96,24 +104,29 @@ def gauss_legendre(steps: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy((places + 1) / 2), torch.from_numpy(weights / 2)
 
 
-def _fixed(job: Job, start: Tensor, steps: int) -> _Means:
-    images = job.images.float()
-    places, weights = (value.float().to(images.device).view(-1, 1, 1, 1, 1) for value in gauss_legendre(steps))
-    means, ends = torch.zeros_like(images), images.new_empty((2, len(images)))
+def _fixed(line: Line, steps: int) -> _Means:
+    """Means where the line is walked, scores of the ends, and steps."""
+    job, means = line.job, torch.zeros_like(line.to)
+    places, weights = (value.float().to(means.device) for value in gauss_legendre(steps))
+    ends = means.new_empty((2, len(means)))
     for rows, some in pieces(job, steps, LABEL):
+        images = list(range(rows.start, rows.stop))
         if some.start == 0:
-            ends[:, rows] = _ends(job, start, rows)
-        points = start + places[some] * (images[rows] - start)
-        means[rows] += (variant_gradients(job, rows, points)[1] * weights[some]).sum(0)
+            ends[:, rows] = _ends(line, rows)
+        count = some.stop - some.start
+        _, gradients = line.at(images * count, places[some].repeat_interleave(len(images)))
+        means[rows] += torch.einsum(
+            "k,kn...->n...", weights[some], gradients.view(count, len(images), *gradients.shape[1:])
+        )
     return means, ends, torch.full_like(ends[0], steps)
 
 
-def _ends(job: Job, start: Tensor, rows: slice) -> Tensor:
+def _ends(line: Line, rows: slice) -> Tensor:
     """Scores (2, n) of the baseline and of the images of these rows."""
-    target = job.target.of(rows)
-    images = job.images[rows].float()
+    job = line.job
+    target, images = job.target.of(rows), job.images[rows].float()
     with torch.no_grad():
-        return torch.stack([job.forward.scores(x, target)[0].float() for x in (start.expand_as(images), images)])
+        return torch.stack([job.forward.scores(x, target)[0].float() for x in (line.start.expand_as(images), images)])
 
 
 @dataclass
@@ -166,14 +179,16 @@ class _Path:
         return total
 
 
-def _refined(job: Job, start: Tensor, tolerance: float, limit: int) -> _Means:
-    count, means = len(job.images), torch.zeros_like(job.images, dtype=torch.float32)
+def _refined(line: Line, tolerance: float, limit: int) -> _Means:
+    job, means = line.job, torch.zeros_like(line.to)
+    count = len(means)
     ends, steps = means.new_empty((2, count)), means.new_empty(count)
     # Few paths at a time: all their gradients are kept, since an interval that is halved weighs its ends anew.
-    together = max(1, job.batch // (FIRST + 1))
+    affordable = _MEMORY // (means[0].numel() * means.element_size() * limit)
+    together = max(1, min(job.batch // (FIRST + 1), affordable))
     for first in range(0, count, together):
         group = range(first, min(first + together, count))
-        for image, path in zip(group, _walk(job, start, group, tolerance, limit), strict=True):
+        for image, path in zip(group, _walk(line, group, tolerance, limit), strict=True):
             means[image], steps[image] = path.mean(), len(path.places)
             ends[:, image] = torch.tensor([path.scores[0], path.scores[-1]])
         if job.progress is not None:
@@ -181,23 +196,21 @@ def _refined(job: Job, start: Tensor, tolerance: float, limit: int) -> _Means:
     return means, ends, steps
 
 
-def _walk(job: Job, start: Tensor, images: range, tolerance: float, limit: int) -> list[_Path]:
+def _walk(line: Line, images: range, tolerance: float, limit: int) -> list[_Path]:
     """The paths of some images, each refined until it is good enough whatever the others are."""
     paths = {image: _Path() for image in images}
     while True:
         wanted = [(i, place) for i, path in paths.items() for place in path.next_places(tolerance, limit)]
         if not wanted:
             return list(paths.values())
-        for some in range(0, len(wanted), job.batch):
-            _visit(job, start, paths, wanted[some : some + job.batch])
+        for some in range(0, len(wanted), line.job.batch):
+            _visit(line, paths, wanted[some : some + line.job.batch])
 
 
-def _visit(job: Job, start: Tensor, paths: dict[int, _Path], wanted: list[tuple[int, float]]) -> None:
+def _visit(line: Line, paths: dict[int, _Path], wanted: list[tuple[int, float]]) -> None:
     rows = [image for image, _ in wanted]
-    places = torch.tensor([place for _, place in wanted], device=start.device).view(-1, 1, 1, 1)
-    way = job.images[rows].float() - start
-    scores, gradients = score_gradient(job.forward, start + places * way, job.target.of(rows))
-    slopes = (gradients * way).flatten(1).sum(1)
+    scores, gradients = line.at(rows, torch.tensor([place for _, place in wanted]))
+    slopes = (gradients * line.way[rows]).flatten(1).sum(1)
     for (image, place), score, slope, gradient in zip(wanted, scores.tolist(), slopes.tolist(), gradients, strict=True):
         paths[image].add(place, score, slope, gradient.clone())
 

@@ -1,0 +1,66 @@
+"""The application: its addresses, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from importlib.resources import files
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from cutaway.errors import InputError
+from cutaway.pages import asset
+from cutaway.web import run_pages
+from cutaway.web.here import Here, sentence_page
+from cutaway.web.security import Guard
+from cutaway.web.site import Site
+
+_TYPES = {"css": "text/css", "js": "text/javascript"}
+
+
+def create_app(site: Site, port: int) -> Starlette:
+    """The microscope over `site`, for a server on `port`."""
+    app = Starlette(
+        routes=list(_routes()),
+        middleware=[Middleware(Guard, port=port)],
+        exception_handlers={InputError: _wrong, HTTPException: _refused},
+    )
+    app.state.site = site
+    return app
+
+
+def _routes() -> Iterable[BaseRoute]:
+    yield Route("/static/{name}", static)
+    yield from run_pages.ROUTES
+
+
+def static(request: Request) -> Response:
+    """A script or the style of this package; there are no folders below."""
+    name = request.path_params["name"]
+    kind = _TYPES.get(name.rpartition(".")[2])
+    if kind is None or "/" in name or "\\" in name:
+        raise HTTPException(404)
+    if name in ("style.css", "theme.js"):
+        return Response(asset(name), media_type=kind, headers={"Cache-Control": "no-cache"})
+    file = files("cutaway.web").joinpath("static", name)
+    if not file.is_file():
+        raise HTTPException(404)
+    return Response(file.read_bytes(), media_type=kind, headers={"Cache-Control": "no-cache"})
+
+
+async def _wrong(request: Request, error: Exception) -> Response:
+    """Something that is not there, damaged, or does not fit: the sentence that says so."""
+    return await run_in_threadpool(sentence_page, Here.of(request), 404, str(error))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: an address that leads nowhere, a method, a body too large."""
+    assert isinstance(error, HTTPException)
+    told = "" if error.detail == HTTPStatus(error.status_code).phrase else error.detail
+    return await run_in_threadpool(sentence_page, Here.of(request), error.status_code, told)

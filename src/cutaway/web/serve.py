@@ -1,0 +1,60 @@
+"""Running the server on this machine."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from cutaway.errors import InputError
+from cutaway.web.app import create_app
+from cutaway.web.site import Site
+
+HOST = "127.0.0.1"
+
+
+def serve(site: Site, port: int, ready: Callable[[str], None] = lambda address: None) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        site: what is shown.
+        port: 1 to 65535, or 0 for a free one.
+        ready: called with the address once the port is ours.
+
+    Raises:
+        InputError: the folder does not exist, or the port is in use.
+    """
+    if not Path(site.folder).is_dir():
+        raise InputError(f"there is no folder {site.folder}; name the one that holds your runs, or train first")
+    with listening(port) as ours:
+        number = int(ours.getsockname()[1])
+        config = uvicorn.Config(
+            create_app(site, number), log_level="warning", access_log=False, timeout_graceful_shutdown=2
+        )
+        ready(f"http://{HOST}:{number}/")
+        # The first page about a network would otherwise wait seconds for torch.
+        threading.Thread(target=_warm, daemon=True).start()
+        uvicorn.Server(config).run(sockets=[ours])
+
+
+def listening(port: int) -> socket.socket:
+    """A socket on this machine's own address alone; a port that is taken is one clear sentence."""
+    ours = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        ours.bind((HOST, port))
+    except OSError as error:
+        ours.close()
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            taken = "is in use by another program" if error.errno == errno.EADDRINUSE else "needs more rights"
+            raise InputError(f"port {port} {taken}; choose another with --port, or --port 0 for any") from error
+        raise
+    return ours
+
+
+def _warm() -> None:
+    import cutaway.scope  # noqa: F401  # loading it is the work

@@ -1,0 +1,156 @@
+"""What a page looks at: a run at one epoch, or a model without a run. Both have the same pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cutaway.errors import InputError, unknown
+from cutaway.pages import EPOCH, Crumb, Slider
+from cutaway.runs import Run
+from cutaway.web.here import Here
+from cutaway.web.site import Named, Site
+
+if TYPE_CHECKING:
+    from cutaway.data import Dataset
+    from cutaway.lenses.architecture import Row, Summary
+    from cutaway.scope import Scope
+
+MAX_EPOCHS = 30  # positions of a slider; more are spread evenly, and the page says so
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A network to look at.
+
+    Attributes:
+        site: where it is kept.
+        parts: of its address: ("runs", "faces-1", "e7") or ("models", "torchvision:resnet18").
+        name: of the run or the model.
+        spec: what `load_model` takes.
+        stamp: changes when its weights do.
+        run: None for a model without one.
+        epoch: of the run.
+        named: the model without a run.
+    """
+
+    site: Site
+    parts: tuple[str, ...]
+    name: str
+    spec: str
+    stamp: object
+    run: Run | None = None
+    epoch: int | None = None
+    named: Named | None = None
+
+    @classmethod
+    def of(cls, here: Here) -> Subject:
+        """The subject that a request's address names."""
+        path = here.request.path_params
+        if "run" in path:
+            return cls.of_run(here.site, here.site.run(path["run"]), path.get("epoch"))
+        return cls.of_model(here.site, path["model"])
+
+    @classmethod
+    def of_run(cls, site: Site, run: Run, epoch: int | None = None) -> Subject:
+        """A run at a saved epoch; None for the best."""
+        number = run.epoch(epoch if epoch is not None else "best")
+        stamp = run.weights(number).stat().st_mtime_ns
+        return cls(site, ("runs", run.name, f"e{number}"), run.name, f"{run.folder.path}@{number}", stamp, run, number)
+
+    @classmethod
+    def of_model(cls, site: Site, name: str) -> Subject:
+        """A model by the name in its address. Code from files runs only if it was named at the server's start."""
+        named = site.models.get(name)
+        if named is None:
+            if not name.startswith("torchvision:"):
+                raise unknown("model", name, [*site.models, "torchvision:resnet18"], "shown here")
+            named = Named(name)
+        return cls(site, ("models", name), name, named.spec, named.weights, named=named)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The same for the same weights."""
+        return (self.spec, self.stamp)
+
+    def scope(self) -> Scope:
+        """The microscope over it."""
+        return self.site.scope(self.spec, self.named.weights if self.named else None, self.stamp)
+
+    def summary(self) -> Summary:
+        """Its layers."""
+        found: Summary = self.site.values.get(("summary", *self.key), lambda: self.scope().layers())
+        return found
+
+    def rows(self) -> list[Row]:
+        """The layers that return maps, in the order of the forward pass."""
+        return [row for row in self.summary().rows if row.called and row.output_shape and len(row.output_shape) == 4]
+
+    def layer(self, name: str) -> Row:
+        """One layer that returns maps."""
+        rows = {row.name: row for row in self.rows()}
+        if name not in rows:
+            raise unknown("layer", name, rows, f"with maps in {self.name}")
+        return rows[name]
+
+    def neighbours(self, name: str) -> tuple[str | None, str | None]:
+        """The layers with maps before and after one."""
+        names = [row.name for row in self.rows()]
+        place = names.index(name)
+        return (names[place - 1] if place else None, names[place + 1] if place + 1 < len(names) else None)
+
+    def dataset(self) -> Dataset | None:
+        """Its images: of the run, or those named with the model."""
+        described = self._data()
+        return self.site.dataset(*described) if described else None
+
+    def _data(self) -> tuple[str, Mapping[str, Any]] | None:
+        if self.run is not None:
+            data = self.run.info["data"]
+            return data["source"], data["options"]
+        if self.named and self.named.data:
+            return self.named.data, self._fitting()
+        return None
+
+    def _fitting(self) -> dict[str, Any]:
+        """A folder's images in the size that the network takes."""
+        from cutaway.data.sources import BUILT_IN
+
+        channels, height, width = self.scope().shape or (3, 0, 0)
+        fits = self.named is not None and self.named.data not in BUILT_IN and height == width
+        return {"size": height, "channels": channels} if fits else {}
+
+    def slider(self, here: Here, *rest: object, **query: object) -> Slider | None:
+        """The epochs of a run, for a page at `rest` below it; None for a model or a single epoch."""
+        if self.run is None or self.epoch is None:
+            return None
+        from cutaway.views.film import spread
+
+        saved = self.run.epochs
+        shown = spread(saved, MAX_EPOCHS, self.epoch)
+        note = "" if len(shown) == len(saved) else here.words("epoch.sampled", shown=len(shown), saved=len(saved))
+        if len(shown) < 2:
+            return None
+        address = here.link("runs", self.run.name, f"e{EPOCH}", *rest, **query)
+        return Slider(tuple(shown), self.epoch, address, note)
+
+    def crumbs(self, here: Here, *more: tuple[str, tuple[object, ...]]) -> tuple[Crumb, ...]:
+        """The way here: the run or model, its epoch, then `more`, each a text and its address below the subject."""
+        first = [Crumb(self.name, here.link(*self.parts[:2]))]
+        if self.epoch is not None:
+            first.append(Crumb(here.words("epoch.at", epoch=self.epoch), here.link(*self.parts)))
+        return (*first, *(Crumb(text, here.link(*self.parts, *rest)) for text, rest in more))
+
+    def weights_hash(self) -> str:
+        """The fingerprint of its weights, 16 hexadecimal digits."""
+        from cutaway.lenses.certificate import Certificate
+
+        def make() -> str:
+            found = self.scope().certify(Certificate("")).weights
+            if not found:
+                raise InputError(f"{self.name} has no weights to tell apart")
+            return found
+
+        found: str = self.site.values.get(("hash", *self.key), make)
+        return found

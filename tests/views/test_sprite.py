@@ -1,0 +1,41 @@
+import io
+
+import numpy as np
+from PIL import Image
+
+from cutaway.pictures.colours import Scale, palette, to_indices
+from cutaway.views.sprite import image_sprite, map_sprite
+
+
+def test_each_tile_holds_the_colours_of_its_map() -> None:
+    maps = np.random.default_rng(0).normal(size=(7, 5, 4)).astype(np.float32)
+    maps[3] = 0
+    sprite = map_sprite(maps)
+    sheet = np.array(Image.open(io.BytesIO(sprite.png)))
+    assert sheet.shape == sprite.size
+    for index, (left, top) in enumerate(sprite.corners):
+        tile = sheet[top : top + 5, left : left + 4]
+        assert (tile == to_indices(maps[index], Scale.of(maps))).all()
+    assert sprite.dead == (False, False, False, True, False, False, False)
+    assert sprite.zoom == 16
+
+
+def test_each_on_its_own_scale_reaches_its_ends() -> None:
+    maps = np.stack([np.arange(6.0).reshape(2, 3) * factor for factor in (1, 100)])
+    sheet = np.array(Image.open(io.BytesIO(map_sprite(maps, shared=False).png)))
+    assert sheet.max() == 250
+    assert (sheet == 250).sum() == 2
+
+
+def test_photographs_are_shown_as_they_are() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (3, 3, 6, 8), dtype=np.uint8)
+    sprite = image_sprite(images)
+    sheet = np.array(Image.open(io.BytesIO(sprite.png)))
+    left, top = sprite.corners[2]
+    assert (sheet[top : top + 6, left : left + 8] == images[2].transpose(1, 2, 0)).all()
+    grey = np.array(Image.open(io.BytesIO(image_sprite(images[:, :1]).png)))
+    assert (grey[:6, :8, 2] == images[0, 0]).all()
+
+
+def test_the_ends_of_the_palette_are_the_ends_of_the_scale() -> None:
+    assert (palette("signed")[125] > 240).all()
