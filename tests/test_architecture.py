@@ -39,6 +39,7 @@ PUBLIC = [
     "Run",
     "Scope",
     "compare",
+    "diagnose",
     "evaluate",
     "load_data",
     "load_model",

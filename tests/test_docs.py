@@ -99,7 +99,7 @@ def test_each_flip_is_on_the_page_about_data() -> None:
 
 def test_each_page_is_in_the_index() -> None:
     for page in (ROOT / "docs").rglob("*.md"):
-        index = "docs/lenses.md" if page.parent.name == "lenses" else "docs/index.md"
+        index = f"docs/{page.parent.name}.md" if page.parent.name in ("lenses", "doctor") else "docs/index.md"
         name = page.relative_to(ROOT / "docs").as_posix()
         assert name == "index.md" or f"({name})" in read(index)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset, load_data
+    from cutaway.doctor import diagnose
     from cutaway.errors import InputError
     from cutaway.models import Model, load_model
     from cutaway.runs import Run, open_run
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Dataset": "data",
     "load_data": "data",
+    "diagnose": "doctor",
     "InputError": "errors",
     "Model": "models",
     "load_model": "models",
@@ -37,6 +39,7 @@ __all__ = [
     "Run",
     "Scope",
     "compare",
+    "diagnose",
     "evaluate",
     "load_data",
     "load_model",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from shlex import quote
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -21,6 +22,9 @@ from rich.progress import (
 from cutaway.training.watcher import Watcher
 from cutaway.views.run import duration
 from cutaway.words import terminal_words
+
+if TYPE_CHECKING:
+    from cutaway.runs import RunFolder
 
 _SHOWN_BAD_FILES = 10
 
@@ -41,6 +45,7 @@ class TerminalWatcher(Watcher):
         self.batch_size = 1
         self.epochs = 1
         self.steps_done = self.steps_an_epoch = 0
+        self.told: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -111,6 +116,17 @@ class TerminalWatcher(Watcher):
         epoch = self.say("terminal.epoch", epoch=f"{line['epoch']:>{len(str(self.epochs))}}/{self.epochs}")
         parts = [self.say("terminal.train", figures=train), self.say("terminal.val", figures=val)]
         self._say("  ".join([epoch, *parts, duration(line["seconds"], self.say)]))
+
+    def checkup(self, folder: RunFolder) -> None:
+        """One line for each finding, the first time that the doctor has it."""
+        from cutaway.doctor import diagnose
+
+        for finding in diagnose(folder.path):
+            if finding.severity != "note" and finding.rule not in self.told:
+                self.told.add(finding.rule)
+                severity, command = self.say(f"doctor.{finding.severity}"), f"cutaway doctor {quote(str(folder.path))}"
+                told = {"title": finding.title, "rule": finding.rule, "command": command}
+                self._say(self.say("terminal.finding", severity=severity, **told))
 
     def _open(self, label: str, total: int, *columns: ProgressColumn) -> None:
         self._close()

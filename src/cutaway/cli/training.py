@@ -88,6 +88,10 @@ def train(
     weights: Annotated[str | None, typer.Option(metavar="FILE|default", help="Begin with trained weights.")] = None,
     freeze: Annotated[bool, typer.Option("--freeze", help="Train only the class layer.")] = False,
     stem: Stem = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--change", metavar="NAME", help="Repair the network: batch-norm, no-last-activation."),
+    ] = None,
     size: Annotated[int | None, typer.Option(metavar="N", help="Side of the images in pixels.")] = None,
     channels: Annotated[int | None, typer.Option(metavar="N", help="1 (grey) or 3 (colour).")] = None,
     data_dir: Annotated[
@@ -120,7 +124,7 @@ def train(
     }
     chosen = _recipe(recipe, settings or [], {key: value for key, value in flags.items() if value is not None})
     found = {"size": size, "channels": channels, "data_dir": data_dir, "max_bad": max_bad, "leave_out": leave_out}
-    made = {"weights": weights, "freeze": freeze or None}
+    made = {"weights": weights, "freeze": freeze or None, "change": change or None}
     with _watched(as_json) as watch:
         run = start(
             data,

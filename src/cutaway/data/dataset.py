@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from cutaway.data.facts import data_facts
 from cutaway.data.stores import ImageStore, pixel_hash
 
 _CHUNK = 1024
@@ -125,6 +126,7 @@ class Dataset:
             "splits": {
                 name: {"size": len(split), "fingerprint": split.fingerprint} for name, split in self.splits.items()
             },
+            "facts": data_facts(self.splits, len(self.classes)),
             "split_seed": self.split_seed,
             "quarantine": [item._asdict() for item in self.quarantine],
             "notes": list(self.notes),

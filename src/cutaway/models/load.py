@@ -13,6 +13,7 @@ import torch
 from cutaway.errors import InputError, unknown
 from cutaway.models import builtin, foreign, zoo
 from cutaway.models.adapt import explain_failure, first_convolution, smallest_side
+from cutaway.models.changes import apply_changes
 from cutaway.models.factories import absolute
 from cutaway.models.freezing import freeze_backbone
 from cutaway.models.model import Model, Preprocessing, Shape
@@ -32,6 +33,7 @@ def load_model(
     dropout: float | None = None,
     stem: str | None = None,
     freeze: bool | str = False,
+    change: Sequence[str] = (),
     seed: int | None = None,
 ) -> Model:
     """The network that `spec` names, adapted to `classes` and to images of `shape`.
@@ -42,15 +44,16 @@ def load_model(
     the run, the preprocessing or the network is made for). `weights` is a `.safetensors`, `.pth` or `.pt` file, or
     `default` for a library's own. `dropout` (0..1) and `stem` (`small`, `half`, `imagenet`) replace the
     architecture's where it has them. `freeze` leaves only the class layer trainable, or the layer whose dotted name
-    is given. `seed` fixes what is drawn at random, and leaves torch's generator as it was. Raises `InputError`, one
-    sentence, for anything that does not fit.
+    is given. `change` names small repairs of the structure (`batch-norm`, `no-last-activation`). `seed` fixes what is
+    drawn at random, and leaves torch's generator as it was. Raises `InputError`, one sentence, for anything that does
+    not fit.
 
     >>> load_model("resnet18", classes=("cat", "dog"), shape=(1, 28, 28)).options
     {'stem': 'small'}
     """
     shape = shape or (preprocessing.shape if preprocessing else None)
     _check_numbers(classes, shape, dropout)
-    request = _Request(str(spec), classes, shape, weights, preprocessing, dropout, stem, freeze)
+    request = _Request(str(spec), classes, shape, weights, preprocessing, dropout, stem, freeze, tuple(change))
     with _seeded(seed):
         return _make(request)
 
@@ -65,6 +68,7 @@ class _Request:
     dropout: float | None
     stem: str | None
     freeze: bool | str
+    change: tuple[str, ...]
 
 
 def _make(request: _Request) -> Model:
@@ -140,6 +144,7 @@ def _from_run(request: _Request) -> Model:
         preprocessing=request.preprocessing or zoo.standardisation(shape, saved.mean, saved.std),
         dropout=options.get("dropout") if request.dropout is None else request.dropout,
         stem=request.stem or options.get("stem"),
+        change=request.change or tuple(options.get("change", ())),
     )
     return _make(again)
 
@@ -159,6 +164,11 @@ def _finished(model: Model, request: _Request, tensors: Tensors | None, heads: t
     """`model` with the tensors of a file in it, and frozen if asked for."""
     trainable = request.freeze if isinstance(request.freeze, str) else model.head
     model.pretrained = request.weights is not None
+    if request.change:
+        apply_changes(model.network, request.change, model.shape)
+        model.options["change"] = list(request.change)
+        if "no-last-activation" in request.change:
+            model.warnings = ()  # they were about that activation
     if tensors is not None:
         source, first = f"the file {request.weights}", first_convolution(model.network)
         fitted = fit_weights(model.network, tensors, source, heads, first)

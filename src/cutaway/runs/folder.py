@@ -3,9 +3,10 @@
 fashion-resnet18-1/
   run.json              schema_version, data, model, recipe, environment, status, best
   metrics.jsonl         one object a step or epoch; append-only; a torn last line is tolerated
-  vitals.jsonl          one object per layer and epoch
+  vitals.jsonl          one object per layer and epoch, and one per check-up
   checkpoints/          epoch-0007.safetensors (weights); state.safetensors, the one before it (for resuming)
   snapshots/0007/       feature maps, kernels and gradients of the fixed probe images
+  findings.json         what the doctor says
   evaluation-test.json  what `evaluate` measured
   index.html            the run as a page
 """
@@ -60,6 +61,11 @@ class RunFolder:
     def previous_state(self) -> Path:
         """The state before the newest."""
         return self.checkpoints / "state.previous.safetensors"
+
+    @property
+    def findings(self) -> Path:
+        """What the doctor says."""
+        return self.path / "findings.json"
 
     @property
     def page(self) -> Path:

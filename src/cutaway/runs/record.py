@@ -38,8 +38,12 @@ class Run:
         return [line for line in read_lines(self.folder.metrics) if kind in (None, line["kind"])]
 
     def vitals(self) -> list[dict[str, Any]]:
-        """The records of `vitals.jsonl`: one per layer and epoch."""
-        return list(read_lines(self.folder.vitals))
+        """The records of `vitals.jsonl` about layers: one per layer and epoch."""
+        return [line for line in read_lines(self.folder.vitals) if line.get("kind") != "checkup"]
+
+    def checkups(self) -> list[dict[str, Any]]:
+        """The records of `vitals.jsonl` about steps that were looked at closely, oldest first."""
+        return [line for line in read_lines(self.folder.vitals) if line.get("kind") == "checkup"]
 
     def evaluation(self, split: str = "test") -> dict[str, Any] | None:
         """What `evaluate` measured on `split`, or None."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,15 @@ from cutaway.data import Batch
 from cutaway.data.randomness import key
 from cutaway.errors import InputError
 from cutaway.lenses.activations import activation_statistics
-from cutaway.lenses.capture import observe
 from cutaway.models import train_mode
 from cutaway.runs import append_lines
+from cutaway.training.checkup import Checkup, due, first_bad, input_facts, logit_facts
 from cutaway.training.measure import Predictions, predict_split
 from cutaway.training.optimizers import set_rate
 from cutaway.training.session import Session
 from cutaway.training.snapshots import keep_affordable, save_snapshot
 from cutaway.training.state import write_weights
 from cutaway.training.stopping import StopRequest
-from cutaway.training.vitals import StepVitals, weighted_layers
 from cutaway.training.watcher import Watcher
 
 _VITAL_IMAGES = 256
@@ -52,9 +50,9 @@ def fit(session: Session, watch: Watcher, stop: StopRequest) -> None:
     total = recipe.epochs * session.steps_an_epoch
     watch.begin(progress.step, session.steps_an_epoch, total, session.batch_size)
     while progress.epoch < recipe.epochs and not _out_of_patience(session):
-        vitals = _train_epoch(session, watch, stop)
-        _close_epoch(session, vitals, watch)
-        if stop.asked and progress.epoch < recipe.epochs:
+        checkup = _train_epoch(session, watch, stop)
+        _close_epoch(session, checkup, watch)
+        if (stop.asked or watch.enough()) and progress.epoch < recipe.epochs:
             raise Interrupted(session.folder.path)
 
 
@@ -63,34 +61,36 @@ def _out_of_patience(session: Session) -> bool:
     return 0 < session.recipe.patience <= waited
 
 
-def _train_epoch(session: Session, watch: Watcher, stop: StopRequest) -> StepVitals:
-    """The rest of the running epoch, step by step; returns the vitals of its last step."""
+def _train_epoch(session: Session, watch: Watcher, stop: StopRequest) -> Checkup:
+    """The rest of the running epoch, step by step; returns the check-up of its last step."""
     progress, recipe = session.progress, session.recipe
     train_mode(session.model.network)
     clock = saved = logged = time.perf_counter()
     logged_samples = progress.samples
-    vitals: StepVitals | None = None
+    checkup: Checkup | None = None
     for batch in session.batches():
         last = progress.samples + len(batch.ids) >= session.steps_an_epoch * session.batch_size
-        loss, vitals = _step(session, batch, want_vitals=last)
+        loss, checkup = _step(session, batch, examine=last or due(progress.step + 1))
         now = time.perf_counter()
         progress.seconds, clock = progress.seconds + now - clock, now
         watch.step(progress.loss_sum / progress.samples, progress.correct / progress.samples)
         if progress.step % recipe.log_every == 0:
             _log_step(session, loss, (progress.samples - logged_samples) / (now - logged))
             logged, logged_samples = now, progress.samples
-        if stop.asked and not last:
+        if checkup and not last:
+            _note_checkup(session, checkup, watch)
+        if (stop.asked or watch.enough()) and not last:
             session.save()
             raise Interrupted(session.folder.path)
         if not last and now - saved > recipe.save_every > 0:
             session.save()
             saved = time.perf_counter()
-    assert vitals is not None  # an epoch has at least one step
-    return vitals
+    assert checkup is not None  # an epoch has at least one step
+    return checkup
 
 
-def _step(session: Session, batch: Batch, want_vitals: bool) -> tuple[float, StepVitals | None]:
-    """One optimizer step on one batch: the loss, and the vitals if they are wanted."""
+def _step(session: Session, batch: Batch, examine: bool) -> tuple[float, Checkup | None]:
+    """One optimizer step on one batch: the loss, and the check-up if it is wanted."""
     network, progress, recipe = session.model.network, session.progress, session.recipe
     labels = batch.labels.to(session.plan.device, non_blocking=True)
     images = session.training_input(batch)
@@ -106,7 +106,7 @@ def _step(session: Session, batch: Batch, want_vitals: bool) -> tuple[float, Ste
     loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
     if recipe.clip:
         torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-    vitals = StepVitals(network) if want_vitals else None
+    checkup = _examined(session, images, labels, logits, value) if examine else None
     set_rate(session.optimizer, recipe.rate(session.share_done))
     session.optimizer.step()
     progress.step += 1
@@ -115,7 +115,19 @@ def _step(session: Session, batch: Batch, want_vitals: bool) -> tuple[float, Ste
     progress.samples += len(batch.ids)
     progress.loss_sum += value * len(batch.ids)
     progress.correct += int((logits.argmax(1) == labels).sum())
-    return value, vitals
+    return value, checkup
+
+
+def _examined(session: Session, images: Tensor, labels: Tensor, logits: Tensor, loss: float) -> Checkup:
+    with session.plan.computing():
+        return Checkup(session.model.network, images, labels, logits, loss)
+
+
+def _note_checkup(session: Session, checkup: Checkup, watch: Watcher) -> None:
+    progress = session.progress
+    line = checkup.line(progress.epoch + 1, progress.step, session.optimizer)
+    progress.vitals_length = append_lines(session.folder.vitals, [line])
+    watch.checkup(session.folder)
 
 
 @torch.no_grad()
@@ -145,7 +157,7 @@ def _log_step(session: Session, loss: float, rate: float) -> None:
     progress.metrics_length = append_lines(session.folder.metrics, [line])
 
 
-def _close_epoch(session: Session, vitals: StepVitals, watch: Watcher) -> None:
+def _close_epoch(session: Session, checkup: Checkup, watch: Watcher) -> None:
     """Validate, write weights, vitals, snapshot and the epoch's line, and save the state."""
     start = time.perf_counter()
     progress, network = session.progress, session.model.network
@@ -154,12 +166,18 @@ def _close_epoch(session: Session, vitals: StepVitals, watch: Watcher) -> None:
         network.load_state_dict(session.average)
     epoch = progress.epoch + 1
     validation = predict_split(session.model, session.data.splits["val"], session.plan)
-    activations = activation_statistics(network, _probe_batches(session))
+    probe = _probe_batches(session)
+    activations = activation_statistics(network, probe)
     write_weights(session.folder.weights(epoch), network.state_dict(), {"epoch": str(epoch)})
     save_snapshot(session, epoch)
     if present:
         network.load_state_dict(present)
-    progress.vitals_length = append_lines(session.folder.vitals, vitals.lines(epoch, activations))
+    facts = _evaluation_facts(validation, probe)
+    lines = [
+        *checkup.vitals.lines(epoch, activations),
+        checkup.line(epoch, progress.step, session.optimizer, evaluation=facts),
+    ]
+    progress.vitals_length = append_lines(session.folder.vitals, lines)
     progress.seconds += time.perf_counter() - start
     line = _epoch_line(session, epoch, validation)
     progress.metrics_length = append_lines(session.folder.metrics, [line])
@@ -168,6 +186,14 @@ def _close_epoch(session: Session, vitals: StepVitals, watch: Watcher) -> None:
     keep_affordable(session, epoch)
     session.save()
     watch.epoch(line)
+    watch.checkup(session.folder)
+
+
+def _evaluation_facts(validation: Predictions, probe: Sequence[Tensor]) -> dict[str, Any]:
+    """What the validation split looks like to the network, and how it answers."""
+    answers = logit_facts(validation.logits, validation.labels)
+    counts = torch.bincount(validation.labels).tolist()
+    return {"training": False, "input": input_facts(probe[0]), "logits": answers, "counts": counts}
 
 
 def _probe_batches(session: Session) -> Sequence[Tensor]:
@@ -214,16 +240,12 @@ def _divergence(session: Session, images: Tensor, loss: float) -> str:
 
 
 def _first_bad(session: Session, images: Tensor) -> str:
-    """The first layer whose weight or output is not finite."""
-    for name, _, weight in weighted_layers(session.model.network):
-        if not torch.isfinite(weight).all():
-            return f"the weights of layer '{name}' are not finite"
-    found: list[str] = []
-
-    def look(name: str, value: Tensor) -> None:
-        if not torch.isfinite(value).all():
-            found.append(name)
-
-    with suppress(InputError), torch.no_grad(), session.plan.computing():
-        observe(session.model.network, images, None, look)
-    return f"first in the output of layer '{found[0]}'" if found else "in the loss itself"
+    """The first layer whose weight or output is not finite; vitals.jsonl gets it too."""
+    progress, network = session.progress, session.model.network
+    with session.plan.computing():
+        bad = first_bad(network, images)
+    place = {"kind": "checkup", "epoch": progress.epoch + 1, "step": progress.step + 1, "loss": None, "first_bad": bad}
+    progress.vitals_length = append_lines(session.folder.vitals, [{**place, "input": input_facts(images)}])
+    if bad["where"] == "weights":
+        return f"the weights of layer '{bad['layer']}' are not finite"
+    return f"first in the output of layer '{bad['layer']}'" if bad["layer"] else "in the loss itself"

@@ -27,7 +27,7 @@ class StepVitals:
         self.network = network
         self.before = {name: weight.detach().clone() for name, _, weight in weighted_layers(network)}
         self.gradients = {
-            name: _norm(weight.grad) if weight.grad is not None else 0.0 for name, _, weight in weighted_layers(network)
+            name: norm(weight.grad) if weight.grad is not None else 0.0 for name, _, weight in weighted_layers(network)
         }
 
     def lines(self, epoch: int, activations: dict[str, ActivationStatistics]) -> list[dict[str, Any]]:
@@ -43,25 +43,40 @@ class StepVitals:
     def _line(
         self, epoch: int, name: str, module: nn.Module, weight: Tensor, activity: ActivationStatistics | None
     ) -> dict[str, Any]:
-        norm, moved = _norm(self.before[name]), _norm(weight.detach() - self.before[name])
+        size, moved = norm(self.before[name]), norm(weight.detach() - self.before[name])
         gradient = self.gradients[name]
         return {
             "epoch": epoch,
             "layer": name,
             "kind": type(module).__name__,
-            "gradient_norm": _finite(gradient),
-            "weight_norm": _finite(norm),
-            "update_ratio": _finite(moved / norm) if norm > 0 else None,
+            "gradient_norm": finite(gradient),
+            "weight_norm": finite(size),
+            "update_ratio": finite(moved / size) if size > 0 else None,
             "zero_fraction": activity.zero_fraction if activity else None,
             "dead_fraction": activity.dead_fraction if activity else None,
             "dead_channels": list(activity.dead_channels) if activity else None,
-            "finite": math.isfinite(gradient) and math.isfinite(norm) and math.isfinite(moved),
+            "finite": math.isfinite(gradient) and math.isfinite(size) and math.isfinite(moved),
+        }
+
+    def movement(self, name: str, weight: Tensor) -> dict[str, Any]:
+        """The part of a check-up that says how one weight is and how the step moved it."""
+        before, gradient = self.before[name], self.gradients[name]
+        size, moved = norm(before), norm(weight.detach() - before)
+        return {
+            "trains": True,
+            "gradient_norm": finite(gradient),
+            "weight_norm": finite(size),
+            "weight_std": finite(float(before.float().std(correction=0))),
+            "update_ratio": finite(moved / size) if size > 0 else None,
+            "finite": math.isfinite(gradient) and math.isfinite(size) and math.isfinite(moved),
         }
 
 
-def _norm(tensor: Tensor) -> float:
+def norm(tensor: Tensor) -> float:
+    """The Euclidean norm, in float32."""
     return float(torch.linalg.vector_norm(tensor.float()))
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Six digits of a number, None for what JSON has no number for."""
     return float(f"{value:.6g}") if math.isfinite(value) else None

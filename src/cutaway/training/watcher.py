@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cutaway.runs import RunFolder
 
 
 class Watcher:
@@ -26,3 +29,10 @@ class Watcher:
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """One epoch ended; `line` is what metrics.jsonl got."""
+
+    def checkup(self, folder: RunFolder) -> None:
+        """A step was looked at closely; `vitals.jsonl` in `folder` has one more check-up."""
+
+    def enough(self) -> bool:
+        """Whether to stop after this step as if the user had asked to; the state is saved."""
+        return False

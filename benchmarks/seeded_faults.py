@@ -1,0 +1,134 @@
+"""The doctor against planted mistakes: how many are found, named and placed, and how many healthy runs are slandered.
+
+    python benchmarks/seeded_faults.py --cifar CIFAR_FOLDER --out runs/faults
+
+Goes on where it was stopped: a case that was trained is not trained again, and its record is read
+with the rules as they are now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cutaway.doctor import diagnose
+from cutaway.runs import is_run
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+def main() -> None:
+    options = arguments()
+    os.environ.setdefault("CUTAWAY_FAULTS", str(options.out))
+    if options.cifar:
+        os.environ["CUTAWAY_CIFAR"] = str(options.cifar)
+    from faults.catalogue import CASES
+
+    torch.set_num_threads(options.threads)
+    chosen = [case for case in CASES if not options.only or any(word in case.name for word in options.only)]
+    deadline = time.monotonic() + options.minutes * 60
+    rows = []
+    for case in chosen:
+        folder = options.out / case.name
+        if not done(folder) and time.monotonic() < deadline:
+            train(case, folder)
+        if done(folder):
+            rows.append(judged(case, folder))
+    print_rows(rows)
+    print_summary(rows)
+    (options.out / "results.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/faults"))
+    parser.add_argument("--cifar", type=Path, help="a folder of CIFAR-10 images, if the built-in set is not to be had")
+    parser.add_argument("--only", nargs="*", help="cases whose name holds one of these words")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=60.0, help="start no new case after so many minutes")
+    return parser.parse_args()
+
+
+def done(folder: Path) -> bool:
+    return (folder / "seconds.json").is_file()
+
+
+def train(case: Any, folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    start = time.monotonic()
+    case.loop.run(folder)
+    assert is_run(folder)
+    (folder / "seconds.json").write_text(json.dumps(time.monotonic() - start), encoding="utf-8")
+
+
+def judged(case: Any, folder: Path) -> dict[str, Any]:
+    """What the doctor says of a case, and whether it is right."""
+    found = [finding for finding in diagnose(folder) if finding.severity != "note"]
+    first = found[0] if found else None
+    named = first is not None and first.rule in case.causes
+    mine = next((finding for finding in found if finding.rule in case.causes), None)
+    return {
+        "name": case.name,
+        "kind": case.kind,
+        "held_out": case.held_out,
+        "expected": case.causes,
+        "found": [f"{finding.severity}:{finding.rule}" for finding in found],
+        "detected": bool(found),
+        "named": named,
+        "among": mine is not None,
+        "layer": None if case.layer is None else mine is not None and mine.evidence.layer == case.layer,
+        "said_layer": mine.evidence.layer if mine else None,
+        "false_error": case.kind == "healthy" and any(finding.severity == "error" for finding in found),
+        "seconds": round(json.loads((folder / "seconds.json").read_text()), 1),
+    }
+
+
+def print_rows(rows: Iterable[dict[str, Any]]) -> None:
+    for row in rows:
+        healthy = row["kind"] == "healthy"
+        mark = ("ALARM" if row["false_error"] else "ok") if healthy else ("ok" if row["named"] else "WRONG")
+        place = "" if row["layer"] is None else f" layer {'ok' if row['layer'] else row['said_layer']}"
+        print(f"{mark:6}{row['name']:26}{row['seconds']:6.1f} s  {' '.join(row['found']) or '-'}{place}")
+
+
+def print_summary(rows: list[dict[str, Any]]) -> None:
+    faults = [row for row in rows if row["kind"] != "healthy"]
+    for title, part in (
+        ("tuned on", [row for row in faults if not row["held_out"]]),
+        ("held out", [row for row in faults if row["held_out"]]),
+    ):
+        if part:
+            placed = [row for row in part if row["layer"] is not None]
+            print(
+                f"{title}: {len(part)} faults, {share(part, 'detected')} detected, {share(part, 'named')} named first, "
+                f"{share(part, 'among')} named at all, {share(placed, 'layer')} of those with a place placed"
+            )
+    for title, part in (
+        ("healthy", [row for row in rows if row["kind"] == "healthy" and not row["held_out"]]),
+        ("healthy, held out", [row for row in rows if row["kind"] == "healthy" and row["held_out"]]),
+    ):
+        if part:
+            warned = sum(bool(row["found"]) and not row["false_error"] for row in part)
+            print(
+                f"{title}: {len(part)} runs, {sum(row['false_error'] for row in part)} with a false error, "
+                f"{warned} with a warning alone"
+            )
+    print(f"{sum(row['seconds'] for row in rows) / 60:.1f} minutes of training")
+
+
+def share(rows: list[dict[str, Any]], key: str) -> str:
+    return f"{sum(bool(row[key]) for row in rows)}/{len(rows)}"
+
+
+if __name__ == "__main__":
+    main()

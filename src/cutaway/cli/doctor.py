@@ -1,0 +1,82 @@
+"""The verb that says why a training does not learn."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cutaway.cli.app import app
+from cutaway.cli.training import Json, RunPath
+from cutaway.words import terminal_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cutaway.doctor import Finding, Trial
+
+
+@app.command()
+def doctor(
+    run: RunPath,
+    treat: Annotated[
+        bool, typer.Option("--try", help="Try remedies side by side and measure what each brings.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say why a run does not learn, and what helps.
+
+    Reads the record alone, so it can be asked while the run is still training.
+    """
+    from cutaway.doctor import diagnose, try_remedies
+
+    found = diagnose(run)
+    if not as_json:
+        _print_findings(found)
+    trials = try_remedies(run, tell=None if as_json else _tell_trial) if treat else []
+    if as_json:
+        lines = {"findings": [finding.as_dict() for finding in found], "trials": [asdict(trial) for trial in trials]}
+        print(json.dumps({"run": str(run), **lines}, ensure_ascii=False))
+    elif treat:
+        _print_trials(trials)
+
+
+def _print_findings(found: Sequence[Finding]) -> None:
+    say = terminal_words()
+    if not found:
+        print(say("doctor.nothing"))
+    for finding in found:
+        print(f"{say(f'doctor.{finding.severity}')}: {finding.title}  [{finding.rule}]")
+        lines = {"begins": finding.evidence.layer, "cause": finding.cause, "remedy": finding.remedy}
+        for name, text in {**lines, "also": ", ".join(finding.also)}.items():
+            if text:
+                print(f"  {say(f'doctor.{name}', text=text)}")
+
+
+def _tell_trial(trial: Trial) -> None:
+    say = terminal_words()
+    reached = trial.problem or say("doctor.reached", loss=f"{trial.loss:.3f}", steps=trial.steps)
+    print(say("doctor.tried", remedy=trial.remedy, reached=reached), file=sys.stderr)
+
+
+def _print_trials(trials: Sequence[Trial]) -> None:
+    from cutaway.cli.table import table, terminal_width
+
+    say = terminal_words()
+    rows = [
+        {
+            "remedy": trial.remedy,
+            "loss": "-" if trial.loss is None else f"{trial.loss:.3f}",
+            "accuracy": "-" if trial.accuracy is None else f"{trial.accuracy:.1%}",
+            "steps": trial.steps,
+            "seconds": f"{trial.seconds:.0f}",
+        }
+        for trial in trials
+    ]
+    print(f"\n{say('doctor.trials')}")
+    print(table(rows, terminal_width(), shrink=("remedy",)))
+    if trials and trials[0].loss is not None:
+        print(say("terminal.next", command=trials[0].command))

@@ -1,0 +1,8 @@
+"""The doctor: why does it not learn, and what helps."""
+
+from cutaway.doctor.diagnosis import diagnose
+from cutaway.doctor.finding import Chart, Evidence, Finding
+from cutaway.doctor.trials import Trial, try_remedies
+from cutaway.doctor.watching import watch
+
+__all__ = ["Chart", "Evidence", "Finding", "Trial", "diagnose", "try_remedies", "watch"]
