@@ -7,7 +7,8 @@ Captum is given its best internal batch size of those tried. The rounds take tur
 steps (Gauss-Legendre) the maps are compared too, with each other and with the integral itself, for which Captum takes
 `--many` steps in float64. The network's faster copy is made anew in each call, as for a new network. For the gap,
 Captum's steps are doubled until every image's is within one percent of the change in score, or `--most` is reached;
-only the last of these runs counts as its time.
+only the last of these runs counts as its time. With `--threads 1` the times are the processor's, which other programs
+on the machine disturb less; else the clock's.
 """
 
 from __future__ import annotations
@@ -89,9 +90,10 @@ def captum(network: nn.Module, images: Tensor, targets: Tensor, steps: int, batc
 
 
 def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def in_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:

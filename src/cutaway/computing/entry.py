@@ -87,7 +87,10 @@ class _Watching(TorchFunctionMode):
 
 
 class entering(TorchFunctionMode):  # noqa: N801  # used as a context manager, like torch.no_grad
-    """Inside this block the entry's convolution returns `value` (N, O, h, w) without computing anything."""
+    """Inside this block the entry's convolution returns `value` (N, O, h, w) without computing anything.
+
+    The next layer may work in place on it; a `value` that is a leaf would forbid that.
+    """
 
     def __init__(self, entry: Entry, value: Tensor) -> None:
         super().__init__()
@@ -97,8 +100,7 @@ class entering(TorchFunctionMode):  # noqa: N801  # used as a context manager, l
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
         if func is torch.conv2d and _parts(args, named)[1] is self.entry.weight:
-            # A copy, because the next layer may work in place on it.
-            return self.value.clone()
+            return self.value
         return func(*args, **named)
 
 

@@ -195,7 +195,8 @@ def first_nonfinite(network: nn.Module, images: Tensor) -> str | None:
 
 def need_finite(value: Tensor, what: str, network: nn.Module, images: Tensor) -> None:
     """Raise for NaN or infinities in `value`, naming the first layer that returns one for `images`."""
-    if bool(value.isfinite().all()):
+    # One NaN or infinity makes the sum one; a sum that overflows is looked at again, element by element.
+    if bool(value.sum().isfinite()) or bool(value.isfinite().all()):
         return
     if not bool(images.isfinite().all()):
         raise InputError(f"{what} is not finite because the images are not: they hold NaN or infinity")

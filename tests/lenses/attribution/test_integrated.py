@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
-from cutaway.lenses.attribution import integrated
+from cutaway.lenses.attribution import explain, integrated
+from cutaway.lenses.attribution import line as line_module
+from cutaway.lenses.attribution.line import walking
 from cutaway.lenses.attribution.method import Found, Job
 from cutaway.lenses.forward import opened
 from cutaway.lenses.targets import TargetLike, parse_target
@@ -264,3 +266,53 @@ def test_captum_agrees_at_equal_steps(steps: int) -> None:
     found = find(net, IMAGES, TARGETS, steps=steps, baseline=0.2)
     assert torch.allclose(found.values, expected.float(), atol=1e-5)
     assert torch.allclose(found.check["completeness_gap"], delta.float(), atol=1e-5)
+
+
+class Skip(nn.Module):
+    """A network whose first convolution is not the image's only way in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) + x.flatten(1)[:, :3]
+
+
+@pytest.mark.parametrize("options", [{"steps": 6}, {"tolerance": 0.003}])
+def test_walked_behind_the_first_convolution_or_in_the_image_it_is_the_same(options: dict[str, Any]) -> None:
+    # What a skip connection adds is linear: the map of its own part is known.
+    direct = torch.zeros(5, 2 * 8 * 6)
+    direct[range(5), [int(target) for target in TARGETS]] = 1.0
+    alone, joined = find(network(), IMAGES, TARGETS, **options), find(Skip().eval(), IMAGES, TARGETS, **options)
+    for net, entered in ((network(), True), (Skip().eval(), False)):
+        with opened(net) as forward, walking(Job(forward, IMAGES, parse_target(TARGETS)), torch.zeros(2, 8, 6)) as line:
+            assert (line.entry is not None) == entered
+    assert torch.allclose(joined.values, alone.values + direct.view(5, 2, 8, 6) * IMAGES, atol=3e-3)
+
+
+def test_an_in_place_relu_behind_the_first_convolution() -> None:
+    found, expected = (find(network(inplace), IMAGES, TARGETS, steps=5) for inplace in (True, False))
+    assert torch.allclose(found.values, expected.values, atol=1e-6)
+
+
+def test_bfloat16_says_what_it_changed() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Flatten())
+    net.append(nn.Linear(16 * 24, 3)).eval()
+    exact = explain(net, IMAGES, "integrated-gradients", 1, steps=8)
+    found = explain(net, IMAGES, "integrated-gradients", 1, steps=8, precision="bf16")
+    assert "bf16_difference" not in exact.certificate.check
+    assert 0 < found.certificate.check["bf16_difference"] < 0.02
+    assert 0 < (found.values - exact.values).norm() < 0.02 * exact.values.norm()
+    assert any("bfloat16" in note for note in found.certificate.notes)
+
+
+def test_bfloat16_is_refused_where_it_changes_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(128, 3)).eval()
+    monkeypatch.setattr(line_module, "TOLERANCE", 0.0)
+    exact = explain(net, IMAGES, "integrated-gradients", 1, steps=4)
+    found = explain(net, IMAGES, "integrated-gradients", 1, steps=4, precision="bf16")
+    assert torch.equal(found.values, exact.values)
+    assert any("in float32, not bfloat16" in note for note in found.certificate.notes)

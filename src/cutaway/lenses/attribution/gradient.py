@@ -26,17 +26,19 @@ def score_gradient(forward: Forward, images: Tensor, target: Target) -> tuple[Te
         InputError: a score that no gradient connects with the image, or values that are not finite.
     """
     images = images.detach().clone().requires_grad_()
-    return checked_gradient(forward, images, images, target)
+    scores, _ = forward.scores(images, target)
+    gradient = gradient_of(scores, images, forward)
+    return checked(forward, images, target, scores, gradient)
 
 
-def checked_gradient(forward: Forward, images: Tensor, leaf: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-    """The target's scores of `images` and their gradients with respect to `leaf`, which the pass depends on.
+def checked(
+    forward: Forward, images: Tensor, target: Target, scores: Tensor, gradient: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The scores and gradients that a pass gave for `images`, both float; None for no gradient.
 
     Raises:
         InputError: as `score_gradient`.
     """
-    scores, _ = forward.scores(images, target)
-    gradient = _gradient(scores, leaf, forward) if scores.requires_grad else None
     if gradient is None:
         kind = type(forward.network).__name__
         raise InputError(
@@ -48,7 +50,10 @@ def checked_gradient(forward: Forward, images: Tensor, leaf: Tensor, target: Tar
     return scores.detach().float(), gradient.float()
 
 
-def _gradient(scores: Tensor, leaf: Tensor, forward: Forward) -> Tensor | None:
+def gradient_of(scores: Tensor, leaf: Tensor, forward: Forward) -> Tensor | None:
+    """The gradient of the sum of scores with respect to `leaf`, or None if they do not depend on it."""
+    if not scores.requires_grad:
+        return None
     try:
         return torch.autograd.grad(scores.sum(), leaf, allow_unused=True)[0]
     except RuntimeError as error:

@@ -115,9 +115,8 @@ def _fixed(line: Line, steps: int) -> _Means:
             ends[:, rows] = _ends(line, rows)
         count = some.stop - some.start
         _, gradients = line.at(images * count, places[some].repeat_interleave(len(images)))
-        means[rows] += torch.einsum(
-            "k,kn...->n...", weights[some], gradients.view(count, len(images), *gradients.shape[1:])
-        )
+        for weight, part in zip(weights[some].tolist(), torch.split(gradients, len(images)), strict=True):
+            means[rows].add_(part, alpha=weight)
     return means, ends, torch.full_like(ends[0], steps)
 
 
