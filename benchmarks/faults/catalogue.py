@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from faults.healthy import HEALTHY
+from faults.held_out import HELD_OUT
 from faults.tuned import TUNED
 
-CASES = [*TUNED, *HEALTHY]
+CASES = [*TUNED, *HEALTHY, *HELD_OUT]

@@ -133,3 +133,28 @@ def blank(data: Images) -> Images:
 def from_one(data: Images) -> Images:
     """Labels from 1, and one output more."""
     return replace(data.but(train_labels=data.train_labels + 1, val_labels=data.val_labels + 1), classes=11)
+
+
+def rolled_labels(data: Images) -> Images:
+    """Training labels that belong to the image before."""
+    return data.but(train_labels=data.train_labels.roll(1))
+
+
+def spoilt(data: Images) -> Images:
+    """One pixel of one training image is no number."""
+    train = data.train.clone()
+    train[700, 0, 3, 3] = float("nan")
+    return data.but(train=train)
+
+
+def leaking(data: Images, share: float) -> Images:
+    """A part of the validation images are training images."""
+    count = int(share * len(data.val))
+    val, labels = data.val.clone(), data.val_labels.clone()
+    val[:count], labels[:count] = data.train[:count], data.train_labels[:count]
+    return data.but(val=val, val_labels=labels)
+
+
+def repeated(data: Images, times: int) -> Images:
+    """Each training image several times."""
+    return data.but(train=data.train.repeat(times, 1, 1, 1), train_labels=data.train_labels.repeat(times))

@@ -7,6 +7,7 @@ the run that is treated is only read.
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
@@ -94,7 +95,8 @@ def try_remedies(
             f"{record.folder.path} is the record of a loop that is not Cutaway's, so nothing can be tried for it; "
             "train the same network with `cutaway train`, or change the loop as the findings say"
         )
-    return _halving(_Clinic(record, known, _data(known)), findings(known), steps, rounds, tell or (lambda trial: None))
+    clinic = _Clinic(record, known, _data(known), steps * 2 ** (rounds - 1))
+    return _halving(clinic, findings(known), steps, rounds, tell or (lambda trial: None))
 
 
 def _data(record: Record) -> Dataset:
@@ -128,8 +130,8 @@ def _halving(clinic: _Clinic, found: Sequence[Finding], steps: int, rounds: int,
 class _Clinic:
     """Where the trials of one run lie, and how one is made."""
 
-    def __init__(self, run: Run, record: Record, data: Dataset) -> None:
-        self.record, self.data = record, data
+    def __init__(self, run: Run, record: Record, data: Dataset, longest: int) -> None:
+        self.record, self.data, self.longest = record, data, longest
         self.folder = new_run_path(run.folder.path.parent, f"{run.name}-trials")
 
     def attempt(self, remedy: Remedy, budget: int) -> Trial:
@@ -150,14 +152,16 @@ class _Clinic:
     def _begin(self, remedy: Remedy, name: str, budget: int) -> None:
         info = self.record.info
         precision = "bf16" if info["plan"].get("bf16") else "fp32"
-        own = {**info["recipe"], "precision": precision, "log_every": 1, "save_every": 0.0}
+        own = {**info["recipe"], **remedy.recipe, "precision": precision, "log_every": 1, "save_every": 0.0}
+        steps_an_epoch = max(1, len(self.data.splits["train"]) // own["batch_size"])
+        own["epochs"] = max(own["epochs"], math.ceil(self.longest / steps_an_epoch))
         options = dict(info["model"]["options"])
         if remedy.change:
             options["change"] = [*options.get("change", []), *remedy.change]
         train(
             self.data,
             info["model"]["spec"],
-            recipe={**own, **remedy.recipe},
+            recipe=own,
             runs=self.folder,
             name=name,
             device=info["plan"]["device"],
