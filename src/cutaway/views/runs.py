@@ -46,12 +46,14 @@ class RunLine:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the doctor says: severity, title, evidence, cause and remedy."""
+    """What the doctor says: severity, title, evidence with a small curve, cause and remedy."""
 
     rule: str
     severity: str
     title: str
     evidence: tuple[str, ...]
+    curve: tuple[float, ...]
+    curve_of: str
     cause: str
     remedy: str
 
@@ -133,31 +135,31 @@ def _record(run: Run, say: Words) -> RunRecord:
 
 
 def read_findings(run: Run) -> tuple[Finding, ...] | None:
-    """What the doctor wrote, or None if it has not been asked; what is not as expected is shown as text."""
+    """What the doctor wrote, or None if it has not been asked."""
     path = run.folder.path / "findings.json"
     if not path.is_file():
         return None
-    content = read_json(path)
-    entries = content.get("findings", []) if isinstance(content, dict) else content
-    return tuple(_finding(entry) for entry in entries if isinstance(entry, dict))
+    return tuple(_finding(entry) for entry in read_json(path).get("findings", []))
 
 
 def _finding(entry: Mapping[str, Any]) -> Finding:
-    evidence = entry.get("evidence") or []
-    several = list(evidence) if isinstance(evidence, (list, tuple)) else [evidence]
+    evidence = entry.get("evidence") or {}
+    numbers = {**{key: evidence.get(key) for key in ("layer", "step")}, **evidence.get("numbers", {})}
+    chart = evidence.get("chart") or {}
+    curve = tuple(float(value) for value in chart.get("y", ()) if value is not None)
     return Finding(
         rule=str(entry.get("rule") or ""),
         severity=str(entry.get("severity") or ""),
         title=str(entry.get("title") or ""),
-        evidence=tuple(_words(one) for one in several),
+        evidence=tuple(f"{key} {_words(value)}" for key, value in numbers.items() if value is not None),
+        curve=curve,
+        curve_of=f"{chart.get('y_label', '')} / {chart.get('x_label', '')}",
         cause=str(entry.get("cause") or ""),
-        remedy=_words(entry.get("remedy") or ""),
+        remedy=str(entry.get("remedy") or ""),
     )
 
 
 def _words(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(one)}" for key, one in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

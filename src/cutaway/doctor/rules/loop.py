@@ -146,7 +146,10 @@ def not_updated(record: Record) -> Said | None:
     )
 
 
-@rule("frozen-layers", explains=("underfitting", "stuck-at-chance", "constant-prediction", "vanishing-gradients"))
+@rule(
+    "frozen-layers",
+    explains=("stale-gradients", "underfitting", "stuck-at-chance", "constant-prediction", "vanishing-gradients"),
+)
 def frozen_layers(record: Record) -> Said | None:
     """Some layers do not train, and nobody asked for it."""
     if record.last is None or record.info["model"].get("options", {}).get("freeze"):
