@@ -6,6 +6,7 @@ python benchmarks/stuck_vgg.py CIFAR_FOLDER --out runs/stuck
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import time
 from pathlib import Path
@@ -74,10 +75,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     shutil.rmtree(options.out, ignore_errors=True)
-    try:
-        train(options.cifar, f"{__file__}:last_relu", recipe=RECIPE, runs=options.out, name="run", watch=FirstSteps())
-    except Interrupted:
-        pass
+    with contextlib.suppress(Interrupted):
+        train(
+            options.cifar,
+            f"{Path(__file__).resolve()}:last_relu",
+            recipe=RECIPE,
+            runs=options.out,
+            name="run",
+            watch=FirstSteps(),
+        )
     start = time.monotonic()
     trials = try_remedies(options.out / "run", tell=tell)
     print(f"tried in {time.monotonic() - start:.0f} s; best first:")
