@@ -16,5 +16,5 @@ def _english() -> Iterator[None]:
         yield
 
 
-# Looked through for doctests, it would be imported a second time under the name of its neighbours.
-collect_ignore = ["conftest.py"]
+# Looked through for doctests, those of different folders would be imported under the same name.
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]

@@ -16,6 +16,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from cutaway.errors import InputError
 from cutaway.lenses.capture import call_name, capture, images_for, is_leaf
+from cutaway.lenses.layouts import channels_first, channels_last_shapes
 from cutaway.lenses.saturation import Ends, ends_of_call, ends_of_module, is_activation
 from cutaway.restoring import untouched
 
@@ -29,13 +30,16 @@ def feature_maps(network: nn.Module, images: Tensor, layers: Sequence[str] | Non
         layers: dotted names (`layer1.0.relu#1` for a second call); None for every layer that returns maps.
 
     Returns:
-        Each layer's maps, float (N, channels, height, width), signed, in the order of the forward pass.
+        Each layer's maps, float (N, channels, height, width), signed, in the order of the forward pass; a layer that
+        puts its channels last is turned.
 
     Raises:
         InputError: a layer that does not exist, is not reached, or returns no maps.
     """
     with torch.no_grad():
         found = capture(network, images, layers)
+    last = channels_last_shapes(network, images)
+    found = {name: channels_first(value, last) for name, value in found.items()}
     if layers is None:
         return {name: value for name, value in found.items() if value.ndim == 4}
     for name, value in found.items():

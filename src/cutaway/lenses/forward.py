@@ -21,6 +21,7 @@ from cutaway.lenses.capture import (
     not_reached,
     tensors_in,
 )
+from cutaway.lenses.layouts import Shapes, channels_first, channels_last_shapes
 from cutaway.lenses.targets import Target
 from cutaway.restoring import untouched
 
@@ -66,7 +67,8 @@ class Forward:
         """What the layers, and the network itself under the name `""`, return for `images`, in the autograd graph.
 
         The tensors are the layers' own: nothing that follows (in place or not) can change them, and gradients with
-        respect to them are right. `images` is not changed either.
+        respect to them are right. Maps have their channels in dimension 1, also where the layer puts them last.
+        `images` is not changed either.
 
         Args:
             images: float (N, C, H, W), as the network expects them; may require a gradient.
@@ -78,8 +80,9 @@ class Forward:
         Raises:
             InputError: a layer that does not exist or is not reached, or a network that returns no single tensor.
         """
-        tap = _GraphTap(layers, output, start, edit)
         images = images_for(self.network, images)
+        last = channels_last_shapes(self.network, images) if layers else frozenset()
+        tap = _GraphTap(layers, output, start, edit, last)
         result: Any = None
         with torch.set_grad_enabled(not start and torch.is_grad_enabled()), ExitStack() as handles:
             for name, module in modules_of(self.network, layers).items():
@@ -126,12 +129,13 @@ class Forward:
 class _GraphTap:
     """Takes layers' outputs out of a pass while it runs, and lets a copy flow on."""
 
-    def __init__(self, layers: Sequence[str], output: bool, start: str, edit: Edit | None) -> None:
+    def __init__(self, layers: Sequence[str], output: bool, start: str, edit: Edit | None, last: Shapes) -> None:
         self.wanted = set(layers)
         self.found: dict[str, Tensor] = {}
         self.output = output
         self.start = start
         self.edit = edit
+        self.last = last
         self.calls: Counter[str] = Counter()
 
     def hook(self, module: str) -> Callable[..., Any]:
@@ -156,11 +160,11 @@ class _GraphTap:
         if name == self.start:
             value = value.detach().requires_grad_()
             torch.set_grad_enabled(True)
-        if self.edit is not None:
-            value = self.edit(name, value)
-        self.found[name] = value
+        turned = channels_first(value, self.last)
+        found = turned if self.edit is None else self.edit(name, turned)
+        self.found[name] = found
         # What flows on is a copy, so that the next layer may work in place on it.
-        return value.clone()
+        return (found if turned is value else found.movedim(1, -1)).clone()
 
     def check(self) -> None:
         """Raise for the first layer that the pass did not reach."""

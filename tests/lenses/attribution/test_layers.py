@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
-from cutaway.lenses.attribution.layers import channels_are_last, good_layer, linear_head
+from cutaway.lenses.attribution.layers import good_layer, linear_head
 from cutaway.lenses.capture import capture
 
 
@@ -179,18 +179,6 @@ def test_torchvision(name: str, side: int, layer: str) -> None:
         name, weights=None, **({"init_weights": False} if "ception" in name or name == "googlenet" else {})
     )
     assert good_layer(network, torch.randn(1, 3, side, side)) == layer
-
-
-def test_channels_are_last_where_a_layer_normalisation_says_so() -> None:
-    class Swap(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.movedim(1, -1)
-
-    network = nn.Sequential(nn.Conv2d(1, 4, 3), Swap(), nn.LayerNorm(4), nn.Flatten(), nn.Linear(144, 3))
-    assert channels_are_last(network, grey(8), torch.Size((2, 6, 6, 4)))
-    assert not channels_are_last(network, grey(8), torch.Size((2, 4, 6, 6)))
-    assert not channels_are_last(network, grey(8), torch.Size((2, 5, 5, 4)))
-    assert not channels_are_last(Residual(), grey(8), torch.Size((2, 4, 8, 8)))
 
 
 def heads() -> list[tuple[nn.Sequential, bool | None]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cutaway.errors import InputError
 from cutaway.lenses.attribution.backprop import METHODS as BACKPROP
-from cutaway.lenses.attribution.layers import LinearHead, channels_are_last, linear_head
+from cutaway.lenses.attribution.layers import LinearHead, linear_head
 from cutaway.lenses.attribution.method import Compute, Found, Job, Method, named
 from cutaway.lenses.capture import need_finite
 
@@ -31,14 +31,12 @@ class Look:
         gradient: of the target's score with respect to it, likewise; empty where it was not asked for.
         scores: the target's, (N,).
         logits: (N, classes); None where the target is a unit inside the network.
-        channel_axis: of the layer's own output: 1, or 3 for (N, h, w, K).
     """
 
     maps: Tensor
     gradient: Tensor
     scores: Tensor
     logits: Tensor | None
-    channel_axis: int
 
 
 _NEGATIVE = "the method is derived for maps after a ReLU, and layer '{}' returns negative values"
@@ -55,19 +53,14 @@ def look(job: Job, *, gradient: bool = True) -> Look:
     scores, outputs = job.forward.scores(job.images, job.target, [job.layer], start=job.layer if gradient else "")
     need_finite(scores, f"the score of {job.target.name(0)}", job.forward.network, job.images)
     output = outputs[job.layer]
-    axis = _channel_axis(job, output)
-    slope = _gradient(job, scores, output) if gradient else output.new_zeros(0, 0, 0, 0)
-    logits = outputs[""].detach() if "" in outputs else None
-    return Look(_maps(output, axis), _maps(slope, axis), scores.detach(), logits, axis)
-
-
-def _channel_axis(job: Job, output: Tensor) -> int:
     if output.ndim != 4:
         raise InputError(
             f"layer '{job.layer}' returns {tuple(output.shape)}, a class activation map needs maps (N, K, h, w); "
             "choose a layer with maps"
         )
-    return 3 if channels_are_last(job.forward.network, job.images[:1], output.shape) else 1
+    slope = _gradient(job, scores, output) if gradient else output.new_zeros(0, 0, 0, 0)
+    logits = outputs[""].detach() if "" in outputs else None
+    return Look(_maps(output), _maps(slope), scores.detach(), logits)
 
 
 def _gradient(job: Job, scores: Tensor, output: Tensor) -> Tensor:
@@ -81,8 +74,8 @@ def _gradient(job: Job, scores: Tensor, output: Tensor) -> Tensor:
     )
 
 
-def _maps(value: Tensor, axis: int) -> Tensor:
-    value = value.detach().movedim(axis, 1)
+def _maps(value: Tensor) -> Tensor:
+    value = value.detach()
     return value.to(torch.promote_types(value.dtype, torch.float32))
 
 

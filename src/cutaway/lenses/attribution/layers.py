@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
-from cutaway.lenses.capture import bare, call_name, images_for, module_name, observe, tensors_in
+from cutaway.lenses.capture import bare, call_name, images_for, tensors_in
 from cutaway.lenses.forward import opened
 
 LEAST_SIDE = 4
@@ -144,26 +144,6 @@ def _refuse_tokens(network: nn.Module, outputs: Sequence[_Output], chosen: _Outp
             f"for class activation maps; choose a method that needs none, such as 'integrated-gradients', or name a "
             f"layer (the last one with maps is '{chosen.name}')"
         )
-
-
-def channels_are_last(network: nn.Module, image: Tensor, shape: torch.Size) -> bool:
-    """Whether an output of this shape is (N, H, W, K), as in Swin transformers, and not (N, K, H, W).
-
-    It is where a layer normalisation over the last dimension returns that very shape for `image`. Networks without
-    one of that width are not run.
-    """
-    widths = {m.normalized_shape[-1] for m in network.modules() if isinstance(m, nn.LayerNorm)}
-    if len(shape) != 4 or shape[-1] not in widths or shape[1] == shape[3]:
-        return False
-    seen: list[bool] = []
-
-    def visit(name: str, value: Tensor) -> None:
-        module = network.get_submodule(module_name(name))
-        seen.append(isinstance(module, nn.LayerNorm) and value.shape[1:] == shape[1:])
-
-    with torch.no_grad():
-        observe(network, image, None, visit)
-    return any(seen)
 
 
 @dataclass(frozen=True)

@@ -116,10 +116,9 @@ class _Ablation:
 
     def _run(self, image: int, maps: Tensor) -> Tensor:
         job = self.job
-        outputs = maps.movedim(1, self.seen.channel_axis)
 
         def put(name: str, value: Tensor) -> Tensor:
-            return outputs.to(value.dtype) if name == job.layer else value
+            return maps.to(value.dtype) if name == job.layer else value
 
         images = job.images[image, None].expand(1 if self.alone else len(maps), -1, -1, -1)
         return job.forward.scores(images, job.target.of([image]), [job.layer], edit=put)[0]

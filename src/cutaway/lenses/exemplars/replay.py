@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cutaway.lenses.capture import observe
 from cutaway.lenses.exemplars.scan import maps_of
 from cutaway.lenses.exemplars.tables import Tables
+from cutaway.lenses.layouts import channels_last_shapes
 
 MOST = 32
 
@@ -56,12 +57,13 @@ def replay(
 def score(network: nn.Module, image: Tensor, layer: str, channel: int, place: int) -> float:
     """What the unit `channel` of `layer` answers to one image, float (1, C, H, W), at a place of its map."""
     answers: list[float] = []
+    last = channels_last_shapes(network, image)
     with torch.no_grad():
         observe(
             network,
             image,
             [layer],
-            lambda name, value: answers.append(float(maps_of(name, value)[0, channel].flatten()[place])),
+            lambda name, value: answers.append(float(maps_of(name, value, last)[0, channel].flatten()[place])),
         )
     return answers[0]
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cutaway.errors import InputError
 from cutaway.lenses.capture import observe
 from cutaway.lenses.exemplars.tables import Entries, Sample, Table, Tables, top
+from cutaway.lenses.layouts import Shapes, channels_first, channels_last_shapes
 
 _COPIED = 2**19  # values of maps that are copied at once
 _LITTLE, _LEAST = 1e-6, 1e-30
@@ -52,11 +53,12 @@ class Scan:
         Raises:
             InputError: a layer that does not exist or was not reached, or maxima that are not finite.
         """
+        last = channels_last_shapes(self.network, images)
 
         def visit(layer: str, value: Tensor) -> None:
             # `small_maps` and its like see every call of torch and every attribute; here are many and none for them.
             with torch._C.DisableTorchFunction():
-                maps = maps_of(layer, value)
+                maps = maps_of(layer, value, last)
                 if layer not in self._scans:
                     self._scans[layer] = _LayerScan(layer, maps, self.k, self.known[layer] if self.known else None)
                 self._scans[layer].add(maps, ids.to(maps.device))
@@ -69,10 +71,16 @@ class Scan:
         return {layer: scan.tables().cpu() for layer, scan in self._scans.items()}
 
 
-def maps_of(layer: str, value: Tensor) -> Tensor:
-    """What a layer returned as maps (N, C, H, W): vectors (N, C) have one place, tokens (N, T, C) a column of them."""
+def maps_of(layer: str, value: Tensor, last: Shapes) -> Tensor:
+    """What a layer returned as maps (N, C, H, W): vectors (N, C) have one place, tokens (N, T, C) a column of them.
+
+    Args:
+        layer: its name.
+        value: what it returned.
+        last: the shapes of maps with their channels last, of `channels_last_shapes`.
+    """
     if value.ndim == 4 and value.numel():
-        return value
+        return channels_first(value, last)
     if value.ndim == 3:
         return value.transpose(1, 2)[..., None]
     if value.ndim == 2:

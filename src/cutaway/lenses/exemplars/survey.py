@@ -14,6 +14,7 @@ from cutaway.errors import InputError
 from cutaway.lenses.capture import images_for, module_name, observe
 from cutaway.lenses.exemplars.scan import maps_of
 from cutaway.lenses.field import Axis, is_still, layout_spread
+from cutaway.lenses.layouts import Shapes, channels_last_shapes
 from cutaway.lenses.receptive import FieldTracker
 from cutaway.lenses.weights import conv_names
 
@@ -84,11 +85,11 @@ def survey(network: nn.Module, image: Tensor, layers: Sequence[str] | None = Non
     image = images_for(network, image)
     wanted = set(conv_names(network)) if layers is None else None
     found: dict[str, Surveyed] = {}
-    tracker = FieldTracker(image)
+    tracker, last = FieldTracker(image), channels_last_shapes(network, image)
 
     def visit(name: str, value: Tensor) -> None:
         if wanted is None or module_name(name) in wanted:
-            found[name] = _surveyed(name, value, tracker, (image.shape[2], image.shape[3]))
+            found[name] = _surveyed(name, value, tracker, (image.shape[2], image.shape[3]), last)
 
     with torch.no_grad(), _Follow(tracker):
         observe(network, image, layers, visit)
@@ -114,10 +115,11 @@ class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leav
         return result
 
 
-def _surveyed(name: str, value: Tensor, tracker: FieldTracker, image: tuple[int, int]) -> Surveyed:
-    maps = maps_of(name, value)
+def _surveyed(name: str, value: Tensor, tracker: FieldTracker, image: tuple[int, int], last: Shapes) -> Surveyed:
+    maps = maps_of(name, value, last)
     axes = tracker.field(value) or (None, None)
-    moving = (2, 3) if value.ndim == 4 else (None, None)
+    places = (1, 2) if tuple(value.shape[1:]) in last else (2, 3)
+    moving = places if value.ndim == 4 else (None, None)
     sides = [_stretch(axis, dim, length) for axis, dim, length in zip(axes, moving, image, strict=True)]
     size = (maps.shape[2], maps.shape[3])
     return Surveyed(name, maps.shape[1], size, (sides[0][0], sides[1][0]), sides[0][1] and sides[1][1])
