@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cutaway.errors import InputError
-from cutaway.files import read_json
 from cutaway.pictures.curves import Curves, read_curves
 from cutaway.runs import Run
 from cutaway.views.confusion import Confusion, confusion_of
+from cutaway.views.findings import Finding, read_findings
 from cutaway.views.run import _facts, _notes
 from cutaway.words import Words, words
 
@@ -42,20 +42,6 @@ class RunLine:
     curve: tuple[float, ...] = ()
     started: str = ""
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the doctor says: severity, title, evidence with a small curve, cause and remedy."""
-
-    rule: str
-    severity: str
-    title: str
-    evidence: tuple[str, ...]
-    curve: tuple[float, ...]
-    curve_of: str
-    cause: str
-    remedy: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,35 +118,6 @@ def _record(run: Run, say: Words) -> RunRecord:
         facts=tuple(_facts(info, say)),
         findings=read_findings(run),
     )
-
-
-def read_findings(run: Run) -> tuple[Finding, ...] | None:
-    """What the doctor wrote, or None if it has not been asked."""
-    path = run.folder.path / "findings.json"
-    if not path.is_file():
-        return None
-    return tuple(_finding(entry) for entry in read_json(path).get("findings", []))
-
-
-def _finding(entry: Mapping[str, Any]) -> Finding:
-    evidence = entry.get("evidence") or {}
-    numbers = {**{key: evidence.get(key) for key in ("layer", "step")}, **evidence.get("numbers", {})}
-    chart = evidence.get("chart") or {}
-    curve = tuple(float(value) for value in chart.get("y", ()) if value is not None)
-    return Finding(
-        rule=str(entry.get("rule") or ""),
-        severity=str(entry.get("severity") or ""),
-        title=str(entry.get("title") or ""),
-        evidence=tuple(f"{key} {_words(value)}" for key, value in numbers.items() if value is not None),
-        curve=curve,
-        curve_of=f"{chart.get('y_label', '')} / {chart.get('x_label', '')}",
-        cause=str(entry.get("cause") or ""),
-        remedy=str(entry.get("remedy") or ""),
-    )
-
-
-def _words(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _measured(run: Run, info: Mapping[str, Any], epochs: list[dict[str, Any]]) -> Iterable[Measured]:
