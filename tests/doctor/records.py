@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
-from cutaway.doctor.record import Record
+from cutaway.doctor.record import Record, make_record
 
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
 LOSSES = (2.30, 2.28, 2.2, 2.0, 1.6, 1.1, 0.7, 0.5)
@@ -126,7 +126,7 @@ class Hand:
         self.epochs = [
             self.epoch(n, 2.0 - 0.4 * n, 0.4 + 0.1 * n, measured_loss[n - 1], 0.4 + 0.09 * n) for n in range(1, 5)
         ]
-        measured = {"training": False, "input": pixels(100), "logits": {}}
+        measured = {"training": False, "input": pixels(100), "logits": checkup(50, 1.1)["logits"]}
         self.ends = [
             {"epoch": 1, "step": 50, "evaluation": measured, "passes": {}, "seen": seen() if watched else None}
         ]
@@ -163,8 +163,6 @@ class Hand:
 
     def record(self) -> Record:
         """The record."""
-        copied = deepcopy(vars(self))
-        return Record(vitals=[], **copied)
-
-
-Change = Callable[[Hand], None]
+        broken = [self.broken] if self.broken else []
+        checkups = deepcopy([*self.looked, *self.ends, *broken])
+        return make_record(deepcopy(self.info), self.steps, self.epochs, checkups, [], self.evaluations)

@@ -21,6 +21,7 @@ from cutaway.errors import InputError
 from cutaway.models import load_model
 from cutaway.runs import Run, open_run
 from cutaway.training import Watcher, resume, train
+from cutaway.views.runs import view_record
 
 QUICK = {"epochs": 8, "batch_size": 16, "learning_rate": 0.02, "precision": "fp32", "log_every": 2, "ema": 0.0}
 
@@ -87,6 +88,16 @@ def test_the_verb_prints_findings_and_json(
     found = json.loads(capsys.readouterr().out)
     assert found["findings"][0]["rule"] == "activation-on-logits"
     assert found["trials"] == []
+
+
+def test_the_page_of_the_run_shows_what_the_doctor_found(photos: Path, networks: Path, tmp_path: Path) -> None:
+    run = trained(photos, f"{networks}:last_relu", tmp_path, epochs=4)
+    assert view_record(run).findings is None
+    (found, *_) = cutaway.diagnose(run)
+    (shown, *_) = view_record(run).findings or ()
+    assert (shown.rule, shown.severity, shown.title) == (found.rule, found.severity, found.title)
+    assert "layer 7" in shown.evidence
+    assert shown.curve == tuple(found.evidence.chart.y if found.evidence.chart else ())
 
 
 def test_watching_changes_no_bit(tmp_path: Path) -> None:

@@ -467,3 +467,36 @@ def test_a_network_that_learns_late_is_not_stuck() -> None:
         line["accuracy"] = 0.19
     hand.epochs = hand.epochs[:2]
     assert findings(hand.record()) == []
+
+
+NULLABLE = [
+    ("loss",),
+    *[("input", key) for key in ("mean", "std", "low", "high", "min", "max", "spread")],
+    *[("logits", key) for key in ("std", "spread")],
+    *[("logits", key) for key in ("cross_entropy", "squared_error", "target", "accuracy")],
+    ("optimizer", "lr"),
+    ("optimizer", "momentum"),
+    ("optimizer",),
+    ("labels", "equal_neighbours"),
+    ("labels", "counts"),
+    ("fresh_gradient",),
+    *[("layers", key) for key in ("gradient_norm", "weight_norm", "weight_std", "update_ratio")],
+    *[("layers", key) for key in ("output_scale", "output_spread")],
+]
+
+
+def nothing(value: Any) -> Any:
+    """What a record has where a number was not finite."""
+    return [None] * len(value) if isinstance(value, list) else None
+
+
+@pytest.mark.parametrize("name", ["", "activation-on-logits", "dead-units", "stuck-at-chance", "evaluation-differs"])
+@pytest.mark.parametrize("path", NULLABLE, ids="-".join)
+def test_a_number_that_is_none_breaks_no_rule(path: tuple[str, ...], name: str) -> None:
+    hand = changed(name)[0] if name else Hand(watched=True)
+    for line in [*hand.looked, *(end["evaluation"] for end in hand.ends)]:
+        owners = line.get(path[0], {}) if len(path) > 1 else line
+        for owner in owners if isinstance(owners, list) else [owners]:
+            if path[-1] in owner:
+                owner[path[-1]] = nothing(owner[path[-1]])
+    assert all(finding.title for finding in findings(hand.record()))

@@ -213,17 +213,42 @@ def trained(checkup: Line) -> Iterator[Line]:
 
 def read_record(run: Run) -> Record:
     """Read everything that the rules look at; a damaged record is an `InputError`."""
-    info, checkups = run.info, run.checkups()
+    info = run.info
     if not isinstance(info.get("data"), dict) or "classes" not in info["data"]:
         raise InputError(f"{run.folder.run_json} does not say what was trained on: data.classes is missing")
     evaluations = {split: found for split in ("train", "val", "test") if (found := run.evaluation(split))}
+    return make_record(info, run.metrics("step"), run.metrics("epoch"), run.checkups(), run.vitals(), evaluations)
+
+
+def make_record(
+    info: Line,
+    steps: list[Line],
+    epochs: list[Line],
+    checkups: list[Line],
+    vitals: list[Line],
+    evaluations: dict[str, Line],
+) -> Record:
+    """A record of the parts; a check-up that holds numbers which are none is left out."""
     return Record(
         info=info,
-        steps=run.metrics("step"),
-        epochs=run.metrics("epoch"),
-        looked=[line for line in checkups if "logits" in line and line["logits"]["finite"]],
-        ends=[line for line in checkups if line.get("evaluation") or line.get("end_of_epoch")],
+        steps=steps,
+        epochs=epochs,
+        looked=[line for line in checkups if "logits" in line and _whole(line)],
+        ends=[_measured(line) for line in checkups if line.get("evaluation") or line.get("end_of_epoch")],
         broken=next((line for line in checkups if "first_bad" in line), None),
-        vitals=run.vitals(),
+        vitals=vitals,
         evaluations=evaluations,
     )
+
+
+def _whole(line: Line) -> bool:
+    """Whether what went in and what came out is all finite; only the spread of a single image is None rightly."""
+    logits, given = line["logits"], {key: value for key, value in line["input"].items() if key != "spread"}
+    numbers = [each for value in given.values() for each in (value if isinstance(value, list) else [value])]
+    return bool(logits["finite"]) and None not in [*numbers, logits.get("std"), logits.get("spread")]
+
+
+def _measured(line: Line) -> Line:
+    """The end of an epoch, without an evaluation that is not whole."""
+    found = line.get("evaluation")
+    return {**line, "evaluation": None} if found and not _whole(found) else line

@@ -11,6 +11,7 @@ from cutaway.pictures.colours import number
 from cutaway.pictures.curves import Curves, read_curves
 from cutaway.runs import Run
 from cutaway.views.film import Film, build_film
+from cutaway.views.findings import Finding, read_findings
 from cutaway.words import Words, words
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class RunView:
         evaluation: what `evaluate` measured, on the test split if it was.
         layers: one row for each convolution and linear layer.
         film: the snapshots.
+        findings: what the doctor says, or None if it was not asked.
     """
 
     name: str
@@ -75,6 +77,7 @@ class RunView:
     evaluation: Mapping[str, Any] | None
     layers: tuple[LayerRow, ...]
     film: Film | None
+    findings: tuple[Finding, ...] | None
 
 
 def view_run(run: Run, say: Words | None = None) -> RunView:
@@ -98,6 +101,7 @@ def view_run(run: Run, say: Words | None = None) -> RunView:
         evaluation=evaluation,
         layers=layers,
         film=build_film(run, say),
+        findings=read_findings(run),
     )
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cutaway.errors import InputError
-from cutaway.files import read_json
 from cutaway.pictures.curves import Curves, read_curves
 from cutaway.runs import Run
 from cutaway.views.confusion import Confusion, confusion_of
+from cutaway.views.findings import Finding, read_findings
 from cutaway.views.run import _facts, _notes
 from cutaway.words import Words, words
 
@@ -42,18 +42,6 @@ class RunLine:
     curve: tuple[float, ...] = ()
     started: str = ""
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the doctor says: severity, title, evidence, cause and remedy."""
-
-    rule: str
-    severity: str
-    title: str
-    evidence: tuple[str, ...]
-    cause: str
-    remedy: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,35 +118,6 @@ def _record(run: Run, say: Words) -> RunRecord:
         facts=tuple(_facts(info, say)),
         findings=read_findings(run),
     )
-
-
-def read_findings(run: Run) -> tuple[Finding, ...] | None:
-    """What the doctor wrote, or None if it has not been asked; what is not as expected is shown as text."""
-    path = run.folder.path / "findings.json"
-    if not path.is_file():
-        return None
-    content = read_json(path)
-    entries = content.get("findings", []) if isinstance(content, dict) else content
-    return tuple(_finding(entry) for entry in entries if isinstance(entry, dict))
-
-
-def _finding(entry: Mapping[str, Any]) -> Finding:
-    evidence = entry.get("evidence") or []
-    several = list(evidence) if isinstance(evidence, (list, tuple)) else [evidence]
-    return Finding(
-        rule=str(entry.get("rule") or ""),
-        severity=str(entry.get("severity") or ""),
-        title=str(entry.get("title") or ""),
-        evidence=tuple(_words(one) for one in several),
-        cause=str(entry.get("cause") or ""),
-        remedy=_words(entry.get("remedy") or ""),
-    )
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(one)}" for key, one in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _measured(run: Run, info: Mapping[str, Any], epochs: list[dict[str, Any]]) -> Iterable[Measured]:

@@ -56,7 +56,7 @@ def tiny_batch_norm(record: Record) -> Said | None:
 
 @rule(
     "dead-units",
-    explains=("vanishing-gradients", "signal-fades", *_STUCK),
+    explains=("vanishing-gradients", *_STUCK),
     tries=("rate/10", "kaiming", "batch-norm"),
 )
 def dead_units(record: Record) -> Said | None:
@@ -167,11 +167,13 @@ def vanishing_gradients(record: Record) -> Said | None:
 
 
 @rule(
-    "signal-fades", explains=("rate-too-low", "vanishing-gradients", *_STUCK), tries=("batch-norm", "kaiming", "xavier")
+    "signal-fades",
+    explains=("rate-too-low", "vanishing-gradients", "dead-units", *_STUCK),
+    tries=("batch-norm", "kaiming", "xavier"),
 )
 def signal_fades(record: Record) -> Said | None:
     """What differs between images fades from layer to layer, until all images look alike."""
-    if not record.fails or record.first is None:
+    if not record.fails or record.first is None or dead(record.first):
         return None
     lines = [line for line in weighted(record.first) if line["output_scale"] and line["output_spread"] is not None]
     shares = [(line["layer"], line["output_spread"] / line["output_scale"]) for line in lines]

@@ -146,7 +146,10 @@ def not_updated(record: Record) -> Said | None:
     )
 
 
-@rule("frozen-layers", explains=("underfitting", "stuck-at-chance", "constant-prediction", "vanishing-gradients"))
+@rule(
+    "frozen-layers",
+    explains=("stale-gradients", "underfitting", "stuck-at-chance", "constant-prediction", "vanishing-gradients"),
+)
 def frozen_layers(record: Record) -> Said | None:
     """Some layers do not train, and nobody asked for it."""
     if record.last is None or record.info["model"].get("options", {}).get("freeze"):
@@ -171,9 +174,9 @@ def frozen_layers(record: Record) -> Said | None:
 @rule("wrong-loss", explains=(*_SYMPTOMS, "rate-too-low", "first-loss"))
 def wrong_loss(record: Record) -> Said | None:
     """The loss is not the cross-entropy of the outputs and labels."""
-    if record.loss_is_cross_entropy or record.first is None:
+    checkup = next((c for c in record.looked if c["logits"].get("target") is not None and c["loss"] is not None), None)
+    if record.loss_is_cross_entropy or checkup is None:
         return None
-    checkup = record.first
     loss, answers = checkup["loss"], checkup["logits"]
     kind, cause, line = _which_loss(loss, answers, checkup["input"]["shape"][0])
     return say(

@@ -8,7 +8,10 @@ from cutaway.doctor.record import Record
 from cutaway.doctor.rule import Said, rule, say
 
 
-@rule("over-regularised", explains=("underfitting", "stuck-at-chance", "constant-prediction"))
+@rule(
+    "over-regularised",
+    explains=("underfitting", "stuck-at-chance", "constant-prediction", "vanishing-gradients", "rate-too-high"),
+)
 def over_regularised(record: Record) -> Said | None:
     """Dropout or weight decay leave too little to learn with."""
     if record.first is None or record.last is None:
