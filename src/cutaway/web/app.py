@@ -16,8 +16,8 @@ from starlette.routing import BaseRoute, Route
 
 from cutaway.errors import InputError
 from cutaway.pages import asset
-from cutaway.web import run_pages
-from cutaway.web.here import Here, sentence_page
+from cutaway.web import layer_pages, run_pages
+from cutaway.web.here import Here, endpoint, sentence_page
 from cutaway.web.security import Guard
 from cutaway.web.site import Site
 
@@ -38,6 +38,10 @@ def create_app(site: Site, port: int) -> Starlette:
 def _routes() -> Iterable[BaseRoute]:
     yield Route("/static/{name}", static)
     yield from run_pages.ROUTES
+    for prefix in ("/runs/{run}/e{epoch:int}", "/models/{model}"):
+        yield from layer_pages.routes(prefix)
+    # Last: an address without an epoch means the best one.
+    yield Route("/runs/{run}/{rest:path}", endpoint(run_pages.at_best))
 
 
 def static(request: Request) -> Response:

@@ -1,0 +1,129 @@
+"""A layer: all its channels by one lens, as one sprite."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import replace
+
+import numpy as np
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cutaway.pictures.colours import Scale
+from cutaway.views.channels import SORTS, ChannelsView, view_channels
+from cutaway.views.sprite import map_sprite
+from cutaway.web import seeing
+from cutaway.web.here import Here, endpoint
+from cutaway.web.images import Chosen, chosen_image
+from cutaway.web.subject import Subject
+
+SCALES = ("epochs", "layer", "each")
+FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+
+
+def layer(here: Here) -> Response:
+    """The page of a layer."""
+    subject, name = Subject.of(here), here.request.path_params["layer"]
+    row, image = subject.layer(name), chosen_image(here, subject)
+    lenses = seeing.LENSES if seeing.has_kernels(subject, name) else ("maps",)
+    if image is None:
+        lenses = tuple(one for one in lenses if one == "kernels")
+    lens = here.chosen("lens", lenses) if lenses else ""
+    scales = SCALES if subject.run and len(subject.run.epochs) > 1 else SCALES[1:]
+    scaling, sort = here.chosen("scale", scales), here.chosen("sort", SORTS)
+    found = _channels(here, subject, image, name, lens, scaling, sort) if lens else None
+    before, after = subject.neighbours(name)
+    query = {"image": image.name if image else "", "lens": "" if lens == "maps" else lens}
+    return here.page(
+        "layer.html.j2",
+        f"{name} · {subject.name}",
+        subject.crumbs(here, (name, ("layers", name))),
+        subject.slider(here, "layers", name),
+        subject=subject,
+        row=row,
+        image=image,
+        lens=lens,
+        lenses=lenses,
+        channels=found,
+        sprite=_sprite_address(here, subject, image, name, lens, scaling),
+        scaling=scaling,
+        scales=scales,
+        sort=sort,
+        sorts=SORTS,
+        scale_epochs=seeing.epochs_of_scale(subject),
+        before=here.below(subject.parts, "layers", before, **query) if before else "",
+        after=here.below(subject.parts, "layers", after, **query) if after else "",
+    )
+
+
+def _channels(
+    here: Here, subject: Subject, image: Chosen | None, layer: str, lens: str, scaling: str, sort: str
+) -> ChannelsView:
+    values = seeing.values(subject, lens, image, layer)
+    scale = scale_for(subject, lens, image, layer, scaling)
+    sources = None if lens == "maps" else seeing.strongest(subject, lens, image, layer).tolist()
+    chosen = image.name if image else ""
+
+    def address(channel: int) -> str:
+        return here.below(subject.parts, "layers", layer, f"c{channel}", image=chosen)
+
+    return view_channels(values, lens, scale, here.words, address, sort=sort, sources=sources)
+
+
+def scale_for(subject: Subject, lens: str, image: Chosen | None, layer: str, scaling: str) -> Scale:
+    """The colours: one scale for all epochs, for this layer now, or each channel its own."""
+    if scaling == "epochs":
+        return seeing.epochs_scale(subject, lens, image, layer)
+    return replace(Scale.of(seeing.values(subject, lens, image, layer)), shared=scaling == "layer")
+
+
+def _sprite_address(here: Here, subject: Subject, image: Chosen | None, layer: str, lens: str, scaling: str) -> str:
+    """The sprite's address; `v` changes with whatever it shows, so a browser may keep it for ever."""
+    about = (subject.key, image.key if image else "", layer, lens, scaling, seeing.epochs_of_scale(subject))
+    version = hashlib.sha256(repr(about).encode()).hexdigest()[:12]
+    name = image.name if image else ""
+    return here.below(subject.parts, "layers", layer, f"{lens}.png", image=name, scale=scaling, v=version)
+
+
+def sprite(here: Here) -> Response:
+    """All channels of a layer as one PNG, a value a pixel."""
+    subject, path = Subject.of(here), here.request.path_params
+    image, lens = chosen_image(here, subject), _known_lens(here)
+    scaling = here.chosen("scale", SCALES)
+
+    def draw() -> bytes:
+        scale = scale_for(subject, lens, image, path["layer"], scaling)
+        return map_sprite(seeing.values(subject, lens, image, path["layer"]), scale, shared=scale.shared).png
+
+    key = ("sprite", *subject.key, image.key if image else "", path["layer"], lens, scaling)
+    png: bytes = subject.site.values.get(key, draw)
+    return Response(png, media_type="image/png", headers=FOREVER if "v" in here.request.query_params else {})
+
+
+def values(here: Here) -> Response:
+    """The numbers behind a layer's tiles, as a NumPy array file."""
+    subject, path = Subject.of(here), here.request.path_params
+    found = seeing.values(subject, _known_lens(here), chosen_image(here, subject), path["layer"])
+    buffer = io.BytesIO()
+    np.save(buffer, found, allow_pickle=False)
+    name = "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in path["layer"])
+    headers = {"Content-Disposition": f'attachment; filename="{name}-{path["lens"]}.npy"'}
+    return Response(buffer.getvalue(), media_type="application/octet-stream", headers=headers)
+
+
+def _known_lens(here: Here) -> str:
+    lens: str = here.request.path_params["lens"]
+    if lens not in seeing.LENSES:
+        raise HTTPException(404)
+    return lens
+
+
+def routes(prefix: str) -> list[Route]:
+    """The addresses below a run's epoch or a model."""
+    return [
+        Route(f"{prefix}/layers/{{layer}}", endpoint(layer)),
+        Route(f"{prefix}/layers/{{layer}}/{{lens}}.png", endpoint(sprite)),
+        Route(f"{prefix}/layers/{{layer}}/{{lens}}.npy", endpoint(values)),
+    ]

@@ -1,0 +1,117 @@
+"""What each kind of job does, in the worker's process. Each keeps its results by content and can be stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from cutaway.errors import InputError
+from cutaway.web import kept
+from cutaway.web.images import Chosen, find_image
+from cutaway.web.site import Named, Site
+from cutaway.web.subject import Subject
+
+Report = Callable[[str, int, int], None]
+
+
+def subject_of(about: Mapping[str, Any], site: Site) -> Subject:
+    """The network that a job is about."""
+    if "run" in about:
+        return Subject.of_run(site, site.run(about["run"]), about["epoch"])
+    named = Named(about["spec"], about.get("weights"), about.get("data"))
+    return Subject.of_model(Site(site.folder, {named.name: named}), named.name)
+
+
+def about_subject(subject: Subject) -> dict[str, Any]:
+    """The inverse of `subject_of`, JSON-able."""
+    if subject.run is not None:
+        return {"run": subject.run.name, "epoch": subject.epoch}
+    assert subject.named is not None
+    return {"spec": subject.named.spec, "weights": subject.named.weights, "data": subject.named.data}
+
+
+def predict(about: Mapping[str, Any], site: Site, report: Report) -> str:
+    """What the network says of every image of a split; for a run's best epoch also what `evaluate` measures."""
+    from cutaway.views.images import answers
+
+    subject, split = subject_of(about, site), str(about["split"])
+    data = subject.dataset()
+    if data is None or split not in data.splits:
+        raise InputError(f"{subject.name} has no {split} split to measure")
+    found = answers(subject.scope(), data.splits[split], report)
+    arrays = {"labels": found.labels, "predicted": found.predicted, "probability": found.probability}
+    kept.write_answers(subject, split, arrays)
+    if subject.run and subject.epoch == subject.run.best_epoch and not subject.run.evaluation(split):
+        _evaluate(subject, split, data, report)
+    return split
+
+
+def _evaluate(subject: Subject, split: str, data: Any, report: Report) -> None:
+    from cutaway.training import Watcher, evaluate
+
+    class Told(Watcher):
+        def work(self, label: str, done: int, total: int) -> None:
+            report(label, done, total)
+
+    evaluate(subject.spec, split, data=data, watch=Told())
+
+
+def explain(about: Mapping[str, Any], site: Site, report: Report) -> str:
+    """Every explanation method for the predicted and the true class of one image."""
+    subject = subject_of(about, site)
+    image = find_image(subject, str(about["image"]))
+    folder = kept.heat_folder(subject, image)
+    names = kept.method_names()
+    for done, name in enumerate(names):
+        report(name, done, len(names))
+        if kept.read_heat(folder, name) is None:
+            kept.write_heat(folder, explained(subject, image, name))
+    return image.name
+
+
+def explained(subject: Subject, image: Chosen, method: str) -> kept.Heat:
+    """One method's maps of an image, or why it has none."""
+    scope = subject.scope()
+    best = scope.predict([image.pixels])[0][0]["class"]
+    targets = [best] if image.target is None or image.label == best else [best, image.label]
+    try:
+        found = [
+            scope.explain([image.pixels], method, target, check=place == 0) for place, target in enumerate(targets)
+        ]
+    except InputError as error:
+        return kept.Heat(method, error=str(error))
+    return kept.Heat(
+        method,
+        found[0].attribution.layer or "",
+        tuple(targets),
+        tuple(float(one.attribution.scores[0]) for one in found),
+        np.stack([one.attribution.heat(signed=True)[0].numpy() for one in found]).astype(np.float32),
+        tuple(one.certificate.as_dict() for one in found),
+    )
+
+
+def train(about: Mapping[str, Any], site: Site, report: Report) -> str:
+    """Train a network; the run's own page shows it from its first step."""
+    from cutaway.training import Watcher
+    from cutaway.training import train as start
+
+    class Told(Watcher):
+        steps, done = 0, 0
+
+        def work(self, label: str, done: int, total: int) -> None:
+            report(label, done, total)
+
+        def begin(self, steps: int, steps_an_epoch: int, epochs: int, batch_size: int) -> None:
+            self.done, self.steps = steps, steps_an_epoch * epochs
+
+        def step(self, loss: float, accuracy: float) -> None:
+            self.done += 1
+            report("train", self.done, self.steps)
+
+    run = start(
+        about["data"], about["model"], recipe=about.get("recipe") or {}, runs=site.folder, name=about["name"],
+        watch=Told(),
+    )  # fmt: skip
+    return run.name
