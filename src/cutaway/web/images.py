@@ -139,8 +139,8 @@ def original_size(content: bytes) -> tuple[int, int]:
     """Height and width of an image file, as people see it."""
     from cutaway.data.decode import probe
 
-    height, width, _ = probe(content)
-    return height, width
+    header = probe(content)
+    return header.height, header.width
 
 
 def keep_upload(site: Site, content: bytes) -> str:

@@ -27,7 +27,7 @@ def layer(here: Here) -> Response:
     """The page of a layer."""
     subject, name = Subject.of(here), here.request.path_params["layer"]
     row, image = subject.layer(name), chosen_image(here, subject)
-    lenses = seeing.LENSES if seeing.has_kernels(subject, name) else ("maps",)
+    lenses: tuple[str, ...] = seeing.LENSES if seeing.has_kernels(subject, name) else ("maps",)
     if image is None:
         lenses = tuple(one for one in lenses if one == "kernels")
     lens = here.chosen("lens", lenses) if lenses else ""

@@ -32,13 +32,16 @@ def serve(site: Site, port: int, ready: Callable[[str], None] = lambda address: 
         raise InputError(f"there is no folder {site.folder}; name the one that holds your runs, or train first")
     with listening(port) as ours:
         number = int(ours.getsockname()[1])
-        config = uvicorn.Config(
-            create_app(site, number), log_level="warning", access_log=False, timeout_graceful_shutdown=2
-        )
+        app = create_app(site, number)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
         ready(f"http://{HOST}:{number}/")
         # The first page about a network would otherwise wait seconds for torch.
         threading.Thread(target=_warm, daemon=True).start()
-        uvicorn.Server(config).run(sockets=[ours])
+        app.state.jobs.keep_going()
+        try:
+            uvicorn.Server(config).run(sockets=[ours])
+        finally:
+            app.state.jobs.stop()
 
 
 def listening(port: int) -> socket.socket:

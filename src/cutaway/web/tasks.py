@@ -41,7 +41,11 @@ def predict(about: Mapping[str, Any], site: Site, report: Report) -> str:
     if data is None or split not in data.splits:
         raise InputError(f"{subject.name} has no {split} split to measure")
     found = answers(subject.scope(), data.splits[split], report)
-    arrays = {"labels": found.labels, "predicted": found.predicted, "probability": found.probability}
+    arrays: dict[str, np.ndarray] = {
+        "labels": found.labels,
+        "predicted": found.predicted,
+        "probability": found.probability,
+    }
     kept.write_answers(subject, split, arrays)
     if subject.run and subject.epoch == subject.run.best_epoch and not subject.run.evaluation(split):
         _evaluate(subject, split, data, report)
