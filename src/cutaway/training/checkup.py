@@ -20,7 +20,7 @@ from cutaway.lenses.saturation import is_activation
 from cutaway.restoring import untouched
 from cutaway.training.vitals import StepVitals, finite, norm
 
-_IMAGES = 64
+_IMAGES = 32
 _SAMPLED = 20_000
 _MOST_CLASSES = 200
 _PASSING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
