@@ -13,6 +13,7 @@ from cutaway.cli.looking import Json
 
 if TYPE_CHECKING:
     from cutaway.care import Audit
+    from cutaway.care.faces import Collection
 
 
 @app.command()
@@ -81,3 +82,55 @@ def _print_audit(found: Audit, page: Path, listed: Path | None) -> None:
     if listed:
         left_out = len(found.suggestions) + len(found.data.quarantine)
         print(f"to leave out ({left_out:,} files): {listed}")
+
+
+@app.command()
+def faces(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A folder of class folders with photographs.")],
+    destination: Annotated[Path, typer.Argument(metavar="DESTINATION", help="A new folder for the crops.")],
+    size: Annotated[int, typer.Option(metavar="N", help="Side of a crop in pixels.")] = 224,
+    margin: Annotated[
+        float, typer.Option(metavar="X", help="What a crop shows around the face, as a share of its side.")
+    ] = 0.2,
+    every: Annotated[
+        bool, typer.Option("--all", help="Keep all faces of a photograph, not the largest alone.")
+    ] = False,
+    min_face: Annotated[int, typer.Option(metavar="N", help="Refuse faces of fewer pixels.")] = 48,
+    min_sharpness: Annotated[float, typer.Option(metavar="X", help="Refuse crops that are more blurred.")] = 20.0,
+    as_json: Json = False,
+) -> None:
+    """Cut aligned faces out of photographs.
+
+    The crops get the same class folders; nothing in SOURCE is changed. It can be interrupted and called again. A
+    contact sheet, faces.html, shows every class and whatever went wrong.
+    """
+    from cutaway.care.faces import Settings, collect_faces
+    from cutaway.cli.terminal import TerminalWatcher
+    from cutaway.report.faces import write_sheet
+    from cutaway.words import of_terminal, words
+
+    settings = Settings(size, margin, every, min_face, min_sharpness)
+    with TerminalWatcher(quiet=as_json) as watch:
+        found = collect_faces(source, destination, settings, watch.work)
+    page = write_sheet(found, words(of_terminal()))
+    if as_json:
+        photographs = [one.as_dict() for one in found.photographs]
+        told = {"page": str(page), "crops": found.crops, "outcomes": found.outcomes, "known": found.known}
+        print(json.dumps({**told, "photographs": photographs}))
+    else:
+        _print_faces(found, page)
+
+
+def _print_faces(found: Collection, page: Path) -> None:
+    from cutaway.words import of_terminal, words
+
+    texts = words(of_terminal())
+    print(texts("faces.told", crops=found.crops, photographs=len(found.photographs), known=found.known))
+    for outcome in ("nobody", "refused", "unreadable"):
+        files = [one.file for one in found.photographs if one.outcome == outcome]
+        if files:
+            more = f" … ({len(files):,})" if len(files) > 3 else ""
+            print(f"{texts(f'faces.outcome.{outcome}')}: {', '.join(files[:3])}{more}")
+    if found.several:
+        print(f"{texts('faces.figure.several')}: {len(found.several):,}")
+    print(f"\n{page}")

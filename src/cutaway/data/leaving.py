@@ -24,7 +24,7 @@ def read_leaving(path: Path) -> tuple[Quarantined, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
-        raise InputError(f"there is no list {path}; `cutaway audit DATA --leave-out {path}` writes one") from error
+        raise InputError(f"there is no list {path}; `cutaway audit DATA` writes one") from error
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise InputError(f"{path} is no list of files: expected text, one file a line") from error
     found = (line.partition("\t") for line in lines if line.strip() and not line.startswith("#"))

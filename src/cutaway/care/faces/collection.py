@@ -87,15 +87,19 @@ def collect_faces(
     jobs = [(entry, names[entry.file]) for entry in entries if entry.file not in known]
     _remove_stale(target, before, known)
     done = dict(known)
-    saved = time.monotonic()
-    for found in each(partial(process, root, target, settings), jobs):
-        done[found.file] = found
-        if progress:
-            progress("looking for faces", len(done), len(entries))
-        if time.monotonic() - saved > _SECONDS:
-            _save(root, target, settings, done)
-            saved = time.monotonic()
+    # Before the first crop, so that a folder that was left half-way is known again.
     _save(root, target, settings, done)
+    saved = time.monotonic()
+    try:
+        for found in each(partial(process, root, target, settings), jobs):
+            done[found.file] = found
+            if progress:
+                progress("looking for faces", len(done), len(entries))
+            if time.monotonic() - saved > _SECONDS:
+                _save(root, target, settings, done)
+                saved = time.monotonic()
+    finally:
+        _save(root, target, settings, done)
     ordered = tuple(done[entry.file] for entry in entries)
     return Collection(root, target, settings, ordered, len(known))
 
