@@ -107,7 +107,7 @@ class _Report:
             return
         counts = {"shown": len(shown), "wrong": f"{len(wrong):,}", "size": f"{len(split):,}"}
         note = self.say("report.images_note", epoch=self.epoch, **counts)
-        add_images(self.book, view_images(scope, split, shown, progress=self.progress), note, self.say)
+        add_images(self.book, view_images(scope, split, shown, self.say, progress=self.progress), note, self.say)
 
     def _comparison(self, other: Scope, scope: Scope, data: Dataset) -> None:
         from cutaway.scope import compare

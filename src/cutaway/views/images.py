@@ -13,9 +13,11 @@ from cutaway.errors import InputError
 from cutaway.pictures.colours import Scale
 from cutaway.pictures.explanation import heat_scale, overlay
 from cutaway.pictures.stills import Still, small_still
+from cutaway.words import Words
 
 if TYPE_CHECKING:
     from cutaway.data import Split
+    from cutaway.models import Preprocessing
     from cutaway.scope import Scope
 
 Progress = Callable[[str, int, int], None]
@@ -148,6 +150,7 @@ def view_images(
     scope: Scope,
     split: Split,
     rows: Sequence[int],
+    say: Words,
     methods: Sequence[str] = METHODS,
     progress: Progress | None = None,
 ) -> tuple[ImageView, ...]:
@@ -180,7 +183,7 @@ def view_images(
             scores=tuple(ClassScore(one["class"], one["probability"], one["logit"]) for one in ranked[index][:_TOP]),
             explained=tuple(explained[index]),
             left_out=tuple(left_out),
-            input=_input(scope),
+            input=prepared(pixels.shape[1:], pixels.shape[2:], scope.preprocessing, say),
         )
         for index, row in enumerate(rows)
     )
@@ -207,19 +210,41 @@ def _explain(
                 )
                 for place in shown
             )
-            return Explained(method, found[0].attribution.layer or "", scale, maps, found[0].certificate.check)
+            check = own_check(found[0].certificate.check, index, len(images))
+            return Explained(method, found[0].attribution.layer or "", scale, maps, check)
 
         return explained
 
     return [of(index) for index in range(len(images))]
 
 
-def _input(scope: Scope) -> Mapping[str, str]:
-    ready = scope.preprocessing
-    if ready is None:
-        return {}
-    triple = {"mean": ready.mean, "std": ready.std}
+def own_check(check: Mapping[str, Any], index: int, count: int) -> dict[str, Any]:
+    """Of a certificate about `count` images the checks of image `index`: a list holds one number an image.
+
+    >>> own_check({"score": [8.6, 7.9], "similarity": 0.1}, 1, 2)
+    {'score': 7.9, 'similarity': 0.1}
+    """
+    several = (list, tuple)
     return {
-        "shape": "×".join(map(str, ready.shape)),
-        **{name: " ".join(f"{value:.4g}" for value in values) for name, values in triple.items()},
+        name: value[index] if isinstance(value, several) and len(value) == count else value
+        for name, value in check.items()
     }
+
+
+def prepared(
+    shape: Sequence[int], original: tuple[int, int], ready: Preprocessing | None, say: Words
+) -> dict[str, str]:
+    """What was done to an image of `original` height and width before the network saw it as `shape` (C, H, W).
+
+    Returns:
+        For each step, in order, what it is called and what it did.
+    """
+    channels, height, width = shape
+    steps: list[tuple[str, dict[str, Any]]] = [("prepare.read", {"height": original[0], "width": original[1]})]
+    if original != (height, width):
+        steps.append(("prepare.fit", {"height": height, "width": width}))
+    steps.append(("prepare.grey" if channels == 1 else "prepare.colour", {}))
+    if ready is not None:
+        mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (ready.mean, ready.std))
+        steps.append(("prepare.standardise", {"mean": mean, "std": std}))
+    return {f"{place}. {say(f'{key}.name')}": say(key, **values) for place, (key, values) in enumerate(steps, 1)}

@@ -18,10 +18,10 @@ from cutaway.pictures.colours import Scale
 from cutaway.pictures.explanation import heat_scale, overlay
 from cutaway.pictures.stills import Still, small_still
 from cutaway.views.channels import ChannelsView, view_channels
-from cutaway.views.images import Answers, ClassScore, Evidence, Explained, ImageView
+from cutaway.views.images import Answers, ClassScore, Evidence, Explained, ImageView, own_check, prepared
 from cutaway.web import kept, seeing
 from cutaway.web.here import Here, endpoint, sentence_page
-from cutaway.web.images import Chosen, chosen_image, find_image, keep_upload, preprocessing_steps
+from cutaway.web.images import Chosen, chosen_image, find_image, keep_upload
 from cutaway.web.jobs import Job, job_id
 from cutaway.web.subject import Subject
 from cutaway.web.tasks import about_subject, explained
@@ -131,7 +131,6 @@ def image(here: Here) -> Response:
 
 def _view(here: Here, subject: Subject, chosen: Chosen, heats: Sequence[kept.Heat]) -> ImageView:
     scores = seeing.scores(subject, chosen)[:SHOWN]
-    steps = preprocessing_steps(subject, chosen)
     return ImageView(
         name=chosen.name,
         index=0,
@@ -140,18 +139,24 @@ def _view(here: Here, subject: Subject, chosen: Chosen, heats: Sequence[kept.Hea
         scores=tuple(ClassScore(one["class"], one["probability"], one["logit"]) for one in scores),
         explained=tuple(_explained(chosen, heat) for heat in heats if heat.maps is not None),
         left_out=tuple(f"{heat.method}: {heat.error}" for heat in heats if heat.error),
-        input={f"{place}. {here.words(f'{key}.name')}": here.words(key, **values) for place, (key, values) in enumerate(steps, 1)},
+        input=_prepared(here, subject, chosen),
     )
+
+
+def _prepared(here: Here, subject: Subject, chosen: Chosen) -> dict[str, str]:
+    return prepared(chosen.pixels.shape, chosen.original, subject.scope().preprocessing, here.words)
 
 
 def _explained(chosen: Chosen, heat: kept.Heat) -> Explained:
     assert heat.maps is not None
     scale: Scale = heat_scale(heat.maps, signed=True)
     maps = tuple(
-        Evidence(target, score, float(values.min()), float(values.max()), Still.png(overlay(chosen.pixels, values, scale)))
+        Evidence(
+            target, score, float(values.min()), float(values.max()), Still.png(overlay(chosen.pixels, values, scale))
+        )
         for target, score, values in zip(heat.targets, heat.scores, heat.maps, strict=True)
     )
-    check = heat.certificates[0].get("check", {}) if heat.certificates else {}
+    check = own_check(heat.certificates[0]["check"], 0, 1) if heat.certificates else {}
     return Explained(heat.method, heat.layer, scale, maps, check)
 
 
@@ -179,7 +184,7 @@ def walk(here: Here) -> Response:
         image=chosen,
         steps=list(_steps(here, subject, chosen)) if chosen else [],
         scores=seeing.scores(subject, chosen)[:SHOWN] if chosen else [],
-        prepared=preprocessing_steps(subject, chosen) if chosen else [],
+        prepared=_prepared(here, subject, chosen) if chosen else {},
     )
 
 

@@ -6,7 +6,6 @@ import hashlib
 import io
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,19 +156,3 @@ def keep_upload(site: Site, content: bytes) -> str:
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def preprocessing_steps(subject: Subject, image: Chosen) -> list[tuple[str, dict[str, Any]]]:
-    """What was done to the image before the network saw it, as keys of the catalogue with their values."""
-    channels, height, width = image.pixels.shape
-    steps: list[tuple[str, dict[str, Any]]] = [
-        ("prepare.read", {"height": image.original[0], "width": image.original[1]})
-    ]
-    if image.original != (height, width):
-        steps.append(("prepare.fit", {"height": height, "width": width}))
-    steps.append(("prepare.grey" if channels == 1 else "prepare.colour", {}))
-    found = subject.scope().preprocessing
-    if found is not None:
-        mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (found.mean, found.std))
-        steps.append(("prepare.standardise", {"mean": mean, "std": std}))
-    return steps
