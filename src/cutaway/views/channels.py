@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.pictures.colours import Scale, number
-from cutaway.views.sprite import TILE, Sprite, Tile, map_sprite
+from cutaway.views.sprite import Sprite, Tile, map_sprite
 from cutaway.words import Words
 
 SORTS = ("response", "number", "dead")
@@ -46,8 +46,7 @@ def view_channels(
     *,
     sort: str = "response",
     sources: Sequence[int] | None = None,
-    chosen: Sequence[int] | None = None,
-    wanted: int = TILE,
+    numbers: Sequence[int] | None = None,
 ) -> ChannelsView:
     """Tiles of values float (channels, h, w).
 
@@ -59,19 +58,21 @@ def view_channels(
         address: what a channel opens.
         sort: "response" (largest magnitude first; of maps the largest value), "number", or "dead" ones first.
         sources: for kernels, the input channel that each tile shows.
-        chosen: only these channels, in this order.
-        wanted: pixels that a tile is brought near to.
+        numbers: the channels' own numbers, where `values` are only some of a layer's; `address` gets the place.
     """
-    sprite = map_sprite(values, scale, wanted, shared=scale.shared)
+    sprite = map_sprite(values, scale, shared=scale.shared)
     peaks = responses(values, lens)
-    order = list(chosen) if chosen is not None else order_of(values, lens, sort).tolist()
-    tiles = [_tile(index, sprite, float(peaks[index]), lens, words, sources) for index in order]
+    names = range(len(values)) if numbers is None else numbers
+    tiles = [
+        _tile(index, names[index], sprite, float(peaks[index]), lens, words, sources).leading_to(address(index))
+        for index in order_of(values, lens, sort).tolist()
+    ]
     reach = np.abs(values).reshape(len(values), -1).max(1)
     limit = max(abs(scale.low), abs(scale.high))
     return ChannelsView(
         lens,
         sprite,
-        tuple(tile.leading_to(address(int(tile.name))) for tile in tiles),
+        tuple(tiles),
         sum(sprite.dead),
         float(reach.max(initial=0)),
         int((reach > limit * 1.005).sum()) if scale.shared else 0,
@@ -94,10 +95,12 @@ def order_of(values: NDArray[Any], lens: str, sort: str) -> NDArray[np.int64]:
     return np.asarray(np.lexsort(keys))
 
 
-def _tile(index: int, sprite: Sprite, peak: float, lens: str, words: Words, sources: Sequence[int] | None) -> Tile:
+def _tile(
+    index: int, channel: int, sprite: Sprite, peak: float, lens: str, words: Words, sources: Sequence[int] | None
+) -> Tile:
     left, top = sprite.corners[index]
     dead = sprite.dead[index]
     text = number(peak)
     key = "channel.dead" if dead else f"channel.{lens}"
-    values = {"channel": index, "value": text, "source": sources[index] if sources is not None else ""}
-    return Tile(left, top, str(index), peak, text, words(key, **values), dead=dead)
+    values = {"channel": channel, "value": text, "source": sources[index] if sources is not None else ""}
+    return Tile(left, top, str(channel), peak, text, words(key, **values), dead=dead)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from cutaway.pictures.stills import Still, small_still
@@ -17,11 +18,13 @@ class Disagreement:
     """An image to which the two give different answers.
 
     Attributes:
-        still: the image.
+        image: its place in the split.
+        still: what it looks like.
         true: its class; "" where nobody knows.
         said: the class that each says, and how sure it is.
     """
 
+    image: int
     still: Still
     true: str
     said: tuple[tuple[str, float], tuple[str, float]]
@@ -70,6 +73,35 @@ def view_comparison(found: Comparison) -> ComparisonView:
     )
 
 
+def as_json(view: ComparisonView) -> dict[str, Any]:
+    """A comparison as a JSON-able record, to be kept; `from_json` is the inverse."""
+    record = {field.name: getattr(view, field.name) for field in fields(view)}
+    record["disagreements"] = [
+        {**asdict(one), "still": base64.b64encode(one.still.data).decode()} for one in view.disagreements
+    ]
+    return record
+
+
+def from_json(record: Mapping[str, Any]) -> ComparisonView:
+    """A comparison out of its record.
+
+    Raises:
+        KeyError, TypeError, ValueError: the record is of another form.
+    """
+    found = {name: _tuples(record[name]) for name in ("names", "measured", "layers", "cka", "notes")}
+    rows = (record["rows"][0], record["rows"][1])
+    differing = tuple(
+        Disagreement(**{**one, "still": Still.read(base64.b64decode(one["still"])), "said": _tuples(one["said"])})
+        for one in record["disagreements"]
+    )
+    return ComparisonView(**{**record, **found, "rows": rows, "disagreements": differing})
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as JSON gives them, as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 def _disagreements(found: Comparison) -> list[Disagreement]:
     both = found.agreement
     if both is None:
@@ -81,6 +113,7 @@ def _disagreements(found: Comparison) -> list[Disagreement]:
 
     return [
         Disagreement(
+            image=int(both.positions[row]),
             still=small_still(image),
             true=name(int(both.labels[row])),
             said=(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,16 @@ from starlette.routing import Route
 from cutaway.pictures.colours import Scale
 from cutaway.pictures.explanation import heat_scale, overlay
 from cutaway.pictures.stills import Still, small_still
-from cutaway.views.channels import ChannelsView, view_channels
+from cutaway.views.channels import ChannelsView, responses
 from cutaway.views.images import Answers, ClassScore, Evidence, Explained, ImageView, own_check, prepared
 from cutaway.web import kept, seeing
 from cutaway.web.here import Here, endpoint, sentence_page
-from cutaway.web.images import Chosen, chosen_image, find_image, keep_upload
+from cutaway.web.images import SPLITS, Chosen, chosen_image, find_image, keep_upload
 from cutaway.web.jobs import Job, job_id
+from cutaway.web.layer_pages import some_channels
 from cutaway.web.subject import Subject
 from cutaway.web.tasks import about_subject, explained
 
-SPLITS = ("test", "val", "train")
 PAGE = 120  # images on one page
 QUICK = ("grad-cam", "integrated-gradients")  # made while the page is asked for, where nothing is kept yet
 SHOWN = 10  # channels of a layer on the walk, as in the figure that the walk stands for
@@ -191,22 +191,11 @@ def walk(here: Here) -> Response:
 def _steps(here: Here, subject: Subject, chosen: Chosen) -> Iterator[Step]:
     layers = tuple(row.name for row in subject.rows() if seeing.has_kernels(subject, row.name))
     for layer, values in seeing.walk(subject, chosen, layers).items():
-        peaks = values.reshape(len(values), -1).max(1)
-        top = np.sort(np.argsort(-peaks, kind="stable")[:SHOWN])
-        found = view_channels(
-            values[top],
-            "maps",
-            Scale.of(values[top]),
-            here.words,
-            lambda place, top=top, layer=layer: here.below(  # type: ignore[misc]  # the loop's own values
-                subject.parts, "layers", layer, f"c{top[place]}", image=chosen.name
-            ),
-            sort="number",
-        )
-        tiles = tuple(replace(tile, name=str(top[int(tile.name)])) for tile in found.tiles)
+        top = np.sort(np.argsort(-responses(values, "maps"), kind="stable")[:SHOWN])
+        channels = some_channels(here, subject, chosen, layer, values, top, Scale.of(values[top]))
         size = "×".join(map(str, values.shape))
         address = here.below(subject.parts, "layers", layer, image=chosen.name)
-        yield Step(layer, size, replace(found, tiles=tiles), address)
+        yield Step(layer, size, channels, address)
 
 
 def start(here: Here, kind: str, about: dict[str, Any]) -> Response:

@@ -20,7 +20,7 @@ from cutaway.web.subject import Subject
 UPLOADS = f"{HIDDEN}/uploads"
 _OF_DATA = re.compile(r"(train|val|test):(\d{1,9})")
 _UPLOADED = re.compile(r"upload:([0-9a-f]{16})")
-_SPLITS = ("test", "val", "train")
+SPLITS = ("test", "val", "train")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,19 +54,21 @@ class Chosen:
 
 
 def chosen_image(here: Here, subject: Subject) -> Chosen | None:
-    """The image of `?image=`; the first of the data without it; None for a model without data."""
+    """The image of `?image=`; the first of the data without it; None for a model without data, or that sees none."""
+    if not subject.sees:
+        return None
     name = here.request.query_params.get("image", "")
     if name:
         return find_image(subject, name)
     data = subject.dataset()
     if data is None:
         return None
-    split = next(split for split in _SPLITS if split in data.splits)
+    split = next(split for split in SPLITS if split in data.splits)
     return find_image(subject, f"{split}:0")
 
 
-def find_image(subject: Subject, name: str) -> Chosen:
-    """The image of that name.
+def find_image(subject: Subject, name: str, owner: Subject | None = None) -> Chosen:
+    """The image of that name, as `subject` takes it; out of the data of `owner` if that is another.
 
     Raises:
         InputError: a name of another form, or an image that is not there.
@@ -76,18 +78,19 @@ def find_image(subject: Subject, name: str) -> Chosen:
     place = _OF_DATA.fullmatch(name)
     if not uploaded and not place:
         raise InputError(f"'{name}' names no image; write test:412, or bring an image of your own")
-    key = ("image", *subject.key, name)
+    owner = owner or subject
+    key = ("image", *subject.key, owner.name, name)
     if uploaded:
         found: Chosen = subject.site.values.get(key, lambda: _uploaded(subject, name, uploaded[1]))
         return found
     assert place is not None
-    return _of_data(subject, name, place[1], int(place[2]))
+    return _of_data(subject, owner, name, place[1], int(place[2]))
 
 
-def _of_data(subject: Subject, name: str, split: str, number: int) -> Chosen:
-    data = subject.dataset()
+def _of_data(subject: Subject, owner: Subject, name: str, split: str, number: int) -> Chosen:
+    data = owner.dataset()
     if data is None:
-        raise InputError(f"{subject.name} has no data to take {name} from; bring an image of your own")
+        raise InputError(f"{owner.name} has no data to take {name} from; bring an image of your own")
     if split not in data.splits or number >= len(data.splits[split]):
         sizes = ", ".join(f"{one} 0 to {len(part) - 1}" for one, part in data.splits.items())
         raise InputError(f"there is no image {name}; there are {sizes}")

@@ -16,6 +16,7 @@ from safetensors.numpy import load, save
 
 from cutaway.errors import InputError
 from cutaway.files import read_json, write_bytes, write_json
+from cutaway.views.comparison import ComparisonView, as_json, from_json
 from cutaway.web.images import Chosen
 from cutaway.web.site import HIDDEN
 from cutaway.web.subject import Subject
@@ -142,3 +143,32 @@ def write_heat(folder: Path, heat: Heat) -> None:
         "error": heat.error,
     }
     write_json(folder / f"{heat.method}.json", json.loads(json.dumps(about, default=str)))
+
+
+def comparison_path(a: Subject, b: Subject, split: str) -> Path:
+    """The file with the comparison of two networks on a split of the first one's data."""
+    data = a.dataset()
+    fingerprint = data.splits[split].fingerprint if data else ""
+    key = key_of(a.weights_hash(), b.weights_hash(), fingerprint, a.name, a.epoch, b.name, b.epoch)
+    return a.site.folder / HIDDEN / "comparisons" / f"{key}.json"
+
+
+def read_comparison(a: Subject, b: Subject, split: str) -> ComparisonView | None:
+    """What was measured of two networks; None if nothing was, or what is kept cannot be read."""
+    path = comparison_path(a, b, split)
+    if not path.is_file():
+        return None
+
+    def read() -> ComparisonView | None:
+        try:
+            return from_json(read_json(path))
+        except (InputError, KeyError, TypeError, ValueError, OSError):
+            return None  # damaged: it can be measured again
+
+    found: ComparisonView | None = a.site.values.get(("comparison", path, path.stat().st_mtime_ns), read)
+    return found
+
+
+def write_comparison(a: Subject, b: Subject, split: str, found: ComparisonView) -> None:
+    """Keep it."""
+    write_json(comparison_path(a, b, split), as_json(found))

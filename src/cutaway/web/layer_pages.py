@@ -7,6 +7,7 @@ import io
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
@@ -77,6 +78,24 @@ def scale_for(subject: Subject, lens: str, image: Chosen | None, layer: str, sca
     if scaling == "epochs":
         return seeing.epochs_scale(subject, lens, image, layer)
     return replace(Scale.of(seeing.values(subject, lens, image, layer)), shared=scaling == "layer")
+
+
+def some_channels(
+    here: Here,
+    subject: Subject,
+    image: Chosen,
+    layer: str,
+    values: NDArray[np.float32],
+    chosen: NDArray[np.int64],
+    scale: Scale,
+) -> ChannelsView:
+    """Only the maps of `chosen` channels out of `values` (channels, h, w), each leading to its unit."""
+
+    def address(place: int) -> str:
+        return here.below(subject.parts, "layers", layer, f"c{chosen[place]}", image=image.name)
+
+    numbers = chosen.tolist()
+    return view_channels(values[chosen], "maps", scale, here.words, address, sort="number", numbers=numbers)
 
 
 def _sprite_address(here: Here, subject: Subject, image: Chosen | None, layer: str, lens: str, scaling: str) -> str:

@@ -50,6 +50,7 @@ def listening(port: int) -> socket.socket:
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         ours.bind((HOST, port))
+        ours.listen(128)  # from now on the address answers, if only after the server has started
     except OSError as error:
         ours.close()
         if error.errno in (errno.EADDRINUSE, errno.EACCES):

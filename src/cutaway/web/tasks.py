@@ -13,6 +13,7 @@ from cutaway.web.images import Chosen, find_image
 from cutaway.web.site import Named, Site
 from cutaway.web.subject import Subject
 
+COMPARED = 1000  # images that two networks are compared on
 Report = Callable[[str, int, int], None]
 
 
@@ -94,6 +95,20 @@ def explained(subject: Subject, image: Chosen, method: str) -> kept.Heat:
         np.stack([one.attribution.heat(signed=True)[0].numpy() for one in found]).astype(np.float32),
         tuple(one.certificate.as_dict() for one in found),
     )
+
+
+def compare(about: Mapping[str, Any], site: Site, report: Report) -> str:
+    """Two networks on the same images of the first one's data: how alike their layers are, and where they differ."""
+    from cutaway.scope import compare as side_by_side
+    from cutaway.views.comparison import view_comparison
+
+    a, b = (subject_of(about[side], site) for side in ("a", "b"))
+    split, data = str(about["split"]), a.dataset()
+    if data is None:
+        raise InputError(f"{a.name} has no data to compare on")
+    found = side_by_side(a.scope(), b.scope(), data, split=split, images=COMPARED, progress=report)
+    kept.write_comparison(a, b, split, view_comparison(found))
+    return split
 
 
 def train(about: Mapping[str, Any], site: Site, report: Report) -> str:

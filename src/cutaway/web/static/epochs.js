@@ -34,7 +34,7 @@ export function goToEpochs(prepare) {
   let shown = Number(slider.dataset.epoch);
   let timer = 0;
   const query = () => location.search;
-  const addressOf = (epoch) => slider.dataset.address.split("?")[0].replace("EPOCH", String(epoch)) + query();
+  const addressOf = (epoch) => slider.dataset.address.split("?")[0].replaceAll("EPOCH", String(epoch)) + query();
 
   async function show(epoch) {
     const address = addressOf(epoch);
