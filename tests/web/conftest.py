@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from serving import Server, Tab
+from serving import Server, Tab, start_server
 
 from cutaway import train
 
@@ -58,16 +55,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             recipe = {"epochs": 3, "batch_size": 16, "seed": seed, "precision": "fp32"}
             train(folder / "photos", f"{folder}/tiny.py:make", recipe=recipe, runs=folder / "runs", name=name)
     return folder
-
-
-def start_server(home: Path, runs: Path) -> Server:
-    """A server over `runs`, on a port of its own."""
-    words = [sys.executable, "-m", "cutaway", "serve", str(runs), "--port", "0"]
-    model = ["--model", f"{home}/tiny.py:make", "--data", str(home / "photos")]
-    environment = {**os.environ, "CUTAWAY_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"}
-    process = subprocess.Popen([*words, *model], stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout is not None
-    return Server(process.stdout.readline().strip().rstrip("/"), runs, process)
 
 
 @pytest.fixture(scope="session")

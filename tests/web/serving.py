@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +58,16 @@ class Tab:
 
     page: Any
     wrong: list[str]
+
+
+def start_server(home: Path, runs: Path) -> Server:
+    """A server over `runs`, on a port of its own."""
+    words = [sys.executable, "-m", "cutaway", "serve", str(runs), "--port", "0"]
+    model = ["--model", f"{home}/tiny.py:make", "--data", str(home / "photos")]
+    environment = {**os.environ, "CUTAWAY_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"}
+    process = subprocess.Popen([*words, *model], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    return Server(process.stdout.readline().strip().rstrip("/"), runs, process)
 
 
 def change_json(path: Path, **changes: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from cutaway.errors import InputError
 from cutaway.pictures.colours import Scale, finite_range
@@ -117,8 +119,25 @@ def _need(image: Chosen | None) -> Chosen:
 
 
 def epochs_of_scale(subject: Subject) -> list[int]:
-    """The epochs whose values a scale for all epochs holds: the same at every epoch of a run."""
-    return spread(subject.run.epochs, SCALE_EPOCHS) if subject.run else []
+    """The epochs whose values a scale for all epochs holds: the same at every epoch of a run; damaged ones are not."""
+    run = subject.run
+    if run is None:
+        return []
+    return [epoch for epoch in spread(run.epochs, SCALE_EPOCHS) if _whole(subject, run.weights(epoch))]
+
+
+def _whole(subject: Subject, path: Path) -> bool:
+    """Whether a file of weights is as long as its header says."""
+
+    def look() -> bool:
+        try:
+            with safe_open(str(path), framework="np"):
+                return True
+        except (SafetensorError, OSError):
+            return False
+
+    found: bool = subject.site.values.get(("whole", path, path.stat().st_mtime_ns), look)
+    return found
 
 
 def epochs_scale(subject: Subject, lens: str, image: Chosen | None, layer: str) -> Scale:
