@@ -24,6 +24,7 @@ PAGES = {
     "epochs": "/compare/one@1/one@3",
     "model": "/models/tiny.py:make",
     "model's layer": "/models/tiny.py:make/layers/0",
+    "training": "/train",
     "missing": "/runs/none",
 }
 LOOKS = [("en", "light"), ("zh", "dark")]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from serving import Server, Tab
@@ -133,3 +134,39 @@ def test_work_waits_for_the_next_start_of_the_server(jobs: Jobs, server: Server,
     assert again.find(job.id).progress.state == "waiting"
     again.pump()
     assert wait(again, job, "done").progress.result == "test:5"
+
+
+def test_training_starts_from_the_page_and_can_be_watched(
+    home: Path, server: Server, open_tab: Callable[..., Tab]
+) -> None:
+    tab = open_tab()
+    page = tab.page
+    page.goto(f"{server.address}/train")
+    page.fill("[name=data]", str(home / "photos"))
+    page.fill("[name=model]", "tiny.py:make")
+    page.fill("[name=epochs]", "2")
+    page.fill("[name=name]", "mine")
+    page.click("button:has-text('Start')")
+    page.wait_for_selector("h3:has-text('mine') a", timeout=60_000)
+    page.wait_for_selector("h3:has-text('mine'):has-text('done')", timeout=60_000)
+    page.click("h3 a:has-text('mine')")
+    page.wait_for_url("**/runs/mine")
+    assert json.loads((server.folder / "mine" / "run.json").read_text())["status"] == "finished"
+    assert tab.wrong == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        ({"data": "", "model": "resnet18"}, "name the data and the model"),
+        ({"data": "shapes", "model": "resnet18", "epochs": "-3"}, "epochs is -3, expected a whole number"),
+        ({"data": "shapes", "model": "net.py:make"}, "is code in a file"),
+        ({"data": "shapes", "model": "resnet18", "name": "../out"}, "a run cannot be called"),
+        ({"data": "shapes", "model": "resnet18", "name": "one"}, "a run cannot be called"),
+    ],
+)
+def test_a_training_that_cannot_start_says_why(sent: dict[str, str], says: str, server: Server) -> None:
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = server.ask("/train", "POST", urlencode(sent).encode(), kind)
+    assert answer.status == 400
+    assert says in answer.text

@@ -16,7 +16,16 @@ from starlette.routing import BaseRoute, Route
 
 from cutaway.errors import InputError
 from cutaway.pages import asset
-from cutaway.web import compare_pages, image_pages, job_pages, layer_pages, model_pages, run_pages, unit_pages
+from cutaway.web import (
+    compare_pages,
+    image_pages,
+    job_pages,
+    layer_pages,
+    model_pages,
+    run_pages,
+    train_pages,
+    unit_pages,
+)
 from cutaway.web.here import Here, endpoint, sentence_page
 from cutaway.web.jobs import Jobs
 from cutaway.web.security import Guard
@@ -44,6 +53,7 @@ def _routes() -> Iterable[BaseRoute]:
     yield from job_pages.ROUTES
     yield from model_pages.ROUTES
     yield from compare_pages.ROUTES
+    yield from train_pages.ROUTES
     for prefix in ("/runs/{run}/e{epoch:int}", "/models/{model}"):
         yield from layer_pages.routes(prefix)
         yield from unit_pages.routes(prefix)

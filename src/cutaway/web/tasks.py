@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from cutaway.web import kept
 from cutaway.web.images import Chosen, find_image
 from cutaway.web.site import Named, Site
 from cutaway.web.subject import Subject
+
+if TYPE_CHECKING:
+    from cutaway.training import Watcher
 
 COMPARED = 1000  # images that two networks are compared on
 Report = Callable[[str, int, int], None]
@@ -54,13 +57,9 @@ def predict(about: Mapping[str, Any], site: Site, report: Report) -> str:
 
 
 def _evaluate(subject: Subject, split: str, data: Any, report: Report) -> None:
-    from cutaway.training import Watcher, evaluate
+    from cutaway.training import evaluate
 
-    class Told(Watcher):
-        def work(self, label: str, done: int, total: int) -> None:
-            report(label, done, total)
-
-    evaluate(subject.spec, split, data=data, watch=Told())
+    evaluate(subject.spec, split, data=data, watch=_telling(report))
 
 
 def explain(about: Mapping[str, Any], site: Site, report: Report) -> str:
@@ -113,11 +112,25 @@ def compare(about: Mapping[str, Any], site: Site, report: Report) -> str:
 
 def train(about: Mapping[str, Any], site: Site, report: Report) -> str:
     """Train a network; the run's own page shows it from its first step."""
-    from cutaway.training import Watcher
+    from cutaway.training import Interrupted
     from cutaway.training import train as start
 
-    class Told(Watcher):
-        steps, done = 0, 0
+    watch = _telling(report)
+    try:
+        run = start(
+            about["data"], about["model"], recipe=about["recipe"], runs=site.folder, name=about["name"], watch=watch
+        )
+    except Interrupted:
+        raise SystemExit from None  # its run folder says so, and `cutaway resume` goes on
+    return run.name
+
+
+def _telling(report: Report) -> Watcher:
+    """A watcher of training that reports progress step by step."""
+    from cutaway.training import Watcher
+
+    class Telling(Watcher):
+        steps = done = 0
 
         def work(self, label: str, done: int, total: int) -> None:
             report(label, done, total)
@@ -129,8 +142,4 @@ def train(about: Mapping[str, Any], site: Site, report: Report) -> str:
             self.done += 1
             report("train", self.done, self.steps)
 
-    run = start(
-        about["data"], about["model"], recipe=about.get("recipe") or {}, runs=site.folder, name=about["name"],
-        watch=Told(),
-    )  # fmt: skip
-    return run.name
+    return Telling()

@@ -19,7 +19,8 @@ async function follow(panel) {
     }
     const shown = document.querySelector(`[data-job="${address}"]`);
     if (!shown) break;
-    if (now.state !== "running" && now.state !== "waiting") {
+    const another = "part" in panel.dataset && panel.dataset.part !== now.label;
+    if (another || (now.state !== "running" && now.state !== "waiting")) {
       location.reload();
       break;
     }
