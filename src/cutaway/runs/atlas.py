@@ -310,6 +310,12 @@ def made_layers(folder: Path, part: str) -> list[str]:
     return sorted(unquote(path.stem) for path in (folder / part).glob("*.safetensors"))
 
 
+def has_part(folder: Path, part: str, layer: str) -> bool:
+    """Whether a layer has a part, at least in pieces."""
+    name = quote(layer, safe="")
+    return (folder / part / f"{name}.safetensors").is_file() or (folder / part / name).is_dir()
+
+
 def _opened(path: Path, work: Callable[[Any], Found]) -> Found | None:
     try:
         with safe_open(path, "np") as file:

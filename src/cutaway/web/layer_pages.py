@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,15 +13,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cutaway.errors import InputError
 from cutaway.pictures.colours import Scale
+from cutaway.runs.atlas import Atlas, has_part
 from cutaway.views.channels import SORTS, ChannelsView, view_channels
-from cutaway.views.sprite import map_sprite
+from cutaway.views.grids import Grid, sheet
+from cutaway.views.layer import exemplar_sprite, imagined_sprite, view_layer
+from cutaway.views.sprite import Tile, map_sprite
 from cutaway.web import seeing
 from cutaway.web.here import Here, endpoint
 from cutaway.web.images import Chosen, chosen_image
 from cutaway.web.subject import Subject
 
 SCALES = ("epochs", "layer", "each")
+AHEAD = {"exemplars": exemplar_sprite, "imagined": imagined_sprite}  # lenses whose pictures an atlas holds
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
@@ -31,12 +37,18 @@ def layer(here: Here) -> Response:
     lenses: tuple[str, ...] = seeing.LENSES if seeing.has_kernels(subject, name) else ("maps",)
     if image is None:
         lenses = tuple(one for one in lenses if one == "kernels")
-    lens = here.chosen("lens", lenses) if lenses else ""
+    atlas = subject.atlas()
+    ahead = {lens: atlas for lens in AHEAD if atlas is not None and has_part(atlas.path, lens, name)}
+    lens = here.chosen("lens", (*lenses, *ahead)) if lenses or ahead else ""
     scales = SCALES if subject.run and len(subject.run.epochs) > 1 else SCALES[1:]
     scaling, sort = here.chosen("scale", scales), here.chosen("sort", SORTS)
-    found = _channels(here, subject, image, name, lens, scaling, sort) if lens else None
+    chosen = image.name if image else ""
+    if lens in ahead:
+        found: ChannelsView | Grid | None = _grid(here, subject, ahead[lens], name, lens, sort, chosen)
+    else:
+        found = _channels(here, subject, image, name, lens, scaling, sort) if lens else None
     before, after = subject.neighbours(name)
-    query = {"image": image.name if image else "", "lens": "" if lens == "maps" else lens}
+    query = {"image": chosen, "lens": "" if lens == "maps" else lens}
     return here.page(
         "layer.html.j2",
         f"{name} · {subject.name}",
@@ -46,7 +58,8 @@ def layer(here: Here) -> Response:
         row=row,
         image=image,
         lens=lens,
-        lenses=lenses,
+        lenses=(*lenses, *ahead),
+        ahead=tuple(ahead),
         channels=found,
         sprite=_sprite_address(here, subject, image, name, lens, scaling),
         scaling=scaling,
@@ -57,6 +70,24 @@ def layer(here: Here) -> Response:
         before=here.below(subject.parts, "layers", before, **query) if before else "",
         after=here.below(subject.parts, "layers", after, **query) if after else "",
     )
+
+
+def _grid(here: Here, subject: Subject, atlas: Atlas, layer: str, lens: str, sort: str, image: str) -> Grid:
+    """All units by a lens of the atlas, in the order of the page."""
+
+    def address(name: str, channel: int) -> str:
+        return here.below(subject.parts, "layers", name, f"c{channel}", image=image)
+
+    drawn = AHEAD[lens](atlas, layer)
+    if drawn is None:
+        raise InputError(f"the {lens} of layer '{layer}' are not made yet")
+    found = sheet(drawn, view_layer(atlas, layer), address, here.words)
+    orders: dict[str, Callable[[Tile], tuple[object, ...]]] = {
+        "response": lambda tile: (-tile.value, int(tile.name)),
+        "number": lambda tile: (int(tile.name),),
+        "dead": lambda tile: (not tile.dead, -tile.value, int(tile.name)),
+    }
+    return replace(found, tiles=tuple(sorted(found.tiles, key=orders[sort])))
 
 
 def _channels(
@@ -100,7 +131,16 @@ def some_channels(
 
 def _sprite_address(here: Here, subject: Subject, image: Chosen | None, layer: str, lens: str, scaling: str) -> str:
     """The sprite's address; `v` changes with whatever it shows, so a browser may keep it for ever."""
-    about = (subject.key, image.key if image else "", layer, lens, scaling, seeing.epochs_of_scale(subject))
+    atlas = subject.atlas() if lens in AHEAD else None
+    about = (
+        subject.key,
+        image.key if image else "",
+        layer,
+        lens,
+        scaling,
+        seeing.epochs_of_scale(subject),
+        str(atlas.path) if atlas else "",
+    )
     version = hashlib.sha256(repr(about).encode()).hexdigest()[:12]
     name = image.name if image else ""
     return here.below(subject.parts, "layers", layer, f"{lens}.png", image=name, scale=scaling, v=version)
@@ -109,6 +149,8 @@ def _sprite_address(here: Here, subject: Subject, image: Chosen | None, layer: s
 def sprite(here: Here) -> Response:
     """All channels of a layer as one PNG, a value a pixel."""
     subject, path = Subject.of(here), here.request.path_params
+    if path["lens"] in AHEAD:
+        return _drawn_ahead(here, subject, path["layer"], path["lens"])
     image, lens = chosen_image(here, subject), _known_lens(here)
     scaling = here.chosen("scale", SCALES)
 
@@ -118,7 +160,19 @@ def sprite(here: Here) -> Response:
 
     key = ("sprite", *subject.key, image.key if image else "", path["layer"], lens, scaling)
     png: bytes = subject.site.values.get(key, draw)
-    return Response(png, media_type="image/png", headers=FOREVER if "v" in here.request.query_params else {})
+    return Response(png, media_type="image/png", headers=_kept(here))
+
+
+def _drawn_ahead(here: Here, subject: Subject, layer: str, lens: str) -> Response:
+    atlas = subject.atlas()
+    drawn = AHEAD[lens](atlas, layer) if atlas is not None else None
+    if drawn is None:
+        raise HTTPException(404)
+    return Response(drawn.still.data, media_type=drawn.still.media, headers=_kept(here))
+
+
+def _kept(here: Here) -> dict[str, str]:
+    return FOREVER if "v" in here.request.query_params else {}
 
 
 def values(here: Here) -> Response:

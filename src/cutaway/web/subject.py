@@ -15,6 +15,7 @@ from cutaway.web.site import Named, Site
 if TYPE_CHECKING:
     from cutaway.data import Dataset
     from cutaway.lenses.architecture import Row, Summary
+    from cutaway.runs.atlas import Atlas
     from cutaway.scope import Scope
 
 MAX_EPOCHS = 30  # positions of a slider; more are spread evenly, and the page says so
@@ -124,6 +125,12 @@ class Subject:
         """Its images: of the run, or those named with the model."""
         described = self._data()
         return self.site.dataset(*described) if described else None
+
+    def atlas(self) -> Atlas | None:
+        """The pages of its units that were made ahead of time; None if none were."""
+        from cutaway.runs.atlas import find_atlas
+
+        return find_atlas(self.run, self.epoch) if self.run is not None and self.epoch is not None else None
 
     def _data(self) -> tuple[str, Mapping[str, Any]] | None:
         if self.run is not None:

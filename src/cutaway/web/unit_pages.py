@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from cutaway.errors import InputError
 from cutaway.pictures.stills import Still, small_still
-from cutaway.runs.atlas import Atlas, find_atlas
 from cutaway.views.history import HistoryView, view_history
 from cutaway.views.unit import MapView, UnitView, map_view, strongest_inputs, view_unit
 from cutaway.web import seeing
@@ -63,7 +62,7 @@ def unit(here: Here) -> Response:
 
 
 def _unit(subject: Subject, layer: str, channel: int) -> UnitView:
-    atlas = _atlas(subject)
+    atlas = subject.atlas()
     if atlas is not None and layer in atlas.layers:
         return view_unit(atlas, layer, channel)
     row = subject.layer(layer)
@@ -89,10 +88,6 @@ def _unit(subject: Subject, layer: str, channel: int) -> UnitView:
         outgoing=(),
         certificates={},
     )
-
-
-def _atlas(subject: Subject) -> Atlas | None:
-    return find_atlas(subject.run, subject.epoch) if subject.run is not None and subject.epoch is not None else None
 
 
 def _on_image(subject: Subject, image: Chosen, layer: str, channel: int) -> OnImage:
