@@ -101,7 +101,8 @@ def slid(page: Any, layer: str, rounds: int) -> list[float]:
                     const before = location.href;
                     const start = performance.now();
                     document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-                    while (location.href === before && performance.now() - start < 10000) {
+                    const late = start + 10000;
+                    while (location.href === before && performance.now() < late) {
                         await new Promise(requestAnimationFrame);
                     }
                     await new Promise(requestAnimationFrame);
