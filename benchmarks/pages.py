@@ -20,6 +20,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def many(address: str, run: str, layer: str) -> None:
     pages = [f"{address}/", f"{address}/runs/{run}", layer, f"{layer}/c1"]
 
     def client(number: int) -> list[float]:
-        return [timed(lambda: ask(pages[(number + turn) % len(pages)])) for turn in range(ASKS)]
+        return [timed(partial(ask, pages[(number + turn) % len(pages)])) for turn in range(ASKS)]
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         times = [one for found in pool.map(client, range(CLIENTS)) for one in found]  # an error would be raised here
