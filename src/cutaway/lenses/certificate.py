@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cutaway.showing import Shown
+
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Shown):
     """What travels with every result of a lens.
 
     Attributes:
