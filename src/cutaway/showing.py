@@ -25,6 +25,17 @@ _LONG = "max-height:60em"  # of a table
 _WIDTH, _HEIGHT = 320, 96
 
 
+class Shown:
+    """Base of the values that show themselves in a notebook; a dataclass shows its fields unless it says otherwise."""
+
+    def card(self) -> Card:
+        """What a notebook shows of it."""
+        return card_of(self)
+
+    def _repr_html_(self) -> str:
+        return to_html(self.card())
+
+
 @dataclass(frozen=True)
 class Still:
     """A picture in a card: a PNG file, and what it shows for those who do not see it."""
@@ -43,7 +54,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Shown):
     """Rows below their headings; a cell is a number, a text or a picture."""
 
     head: Sequence[str]
@@ -58,6 +69,10 @@ class Table:
         """
         keys = [key for key in (rows[0] if rows else ()) if any(row[key] not in (None, "") for row in rows)]
         return cls(tuple(spaced(key) for key in keys), tuple(tuple(row[key] for key in keys) for row in rows))
+
+    def card(self) -> Card:
+        """The table by itself."""
+        return Card("", (self,))
 
 
 @dataclass(frozen=True)
@@ -75,17 +90,6 @@ class Card:
     parts: Sequence[str | Mapping[str, object] | Still | Line | Table | Card] = ()
     notes: Sequence[str] = ()
     line: str = ""
-
-
-class Shown:
-    """Base of the values that show themselves in a notebook; a dataclass shows its fields unless it says otherwise."""
-
-    def card(self) -> Card:
-        """What a notebook shows of it."""
-        return card_of(self)
-
-    def _repr_html_(self) -> str:
-        return to_html(self.card())
 
 
 class Listed(list[T], Shown):

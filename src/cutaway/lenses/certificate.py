@@ -62,4 +62,6 @@ def _number(value: Any) -> str:
         return f"{value:.3g}"
     if isinstance(value, (list, tuple)):
         return " ".join(_number(item) for item in value[:4]) + (" ..." if len(value) > 4 else "")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_number(item)}" for name, item in value.items())
     return str(value)

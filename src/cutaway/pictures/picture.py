@@ -11,13 +11,11 @@ from PIL import Image, ImageDraw
 
 from cutaway.files import write_bytes
 from cutaway.pictures.colours import FAINT, INK, PAPER, STEPS, Bytes, Scale, number, palette
-from cutaway.pictures.text import font_for, plain, text_width, writable
+from cutaway.pictures.text import NO_FONT, font_for, plain, text_width, writable
 from cutaway.showing import Card, Shown, Still, png
 
 MARGIN, TITLE_SIZE, LABEL_SIZE = 12, 13, 10
 BAR_WIDTH, BAR_HEIGHT = 176, 8
-# Stands on a picture whose names this system cannot write.
-NO_FONT = "? stands for signs that no font here has; install Noto Sans CJK (Debian: fonts-noto-cjk)"
 
 
 @dataclass(frozen=True, eq=False)

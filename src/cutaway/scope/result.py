@@ -64,9 +64,9 @@ class Result(Shown, ABC):
 
     def card(self) -> Card:
         """Picture or the arrays' ranges, tables and certificate."""
-        picture, certificate = self.preview(), self.certificate
-        seen = (picture.still(), picture.caption) if picture else (self.arrays(),)
-        return Card("", (*seen, *self.numbers()), certificate.notes, certificate.line())
+        picture, line = self.preview(), self.certificate.line()
+        seen = (picture.still(), picture.caption.replace(line, "")) if picture else (self.arrays(),)
+        return Card("", (*seen, *self.numbers()), self.certificate.notes, line)
 
 
 def file_name(*words: str | int) -> str:
