@@ -165,6 +165,12 @@ def test_a_result_of_a_lens_has_its_picture_and_its_certificate(shown: dict[str,
         assert shown[name].certificate.line() in page.text  # type: ignore[attr-defined]  # results have one
 
 
+def test_a_result_is_one_line_where_there_is_no_page(shown: dict[str, Shown]) -> None:
+    for name in PICTURES:
+        line = shown[name].certificate.line()  # type: ignore[attr-defined]  # as above
+        assert repr(shown[name]) == f"{name}({line})"
+
+
 @pytest.mark.parametrize("name", ["Dataset", "Evaluation", "Model", "Scope", "Predictions", "Finding", "Trial"])
 def test_names_of_users_are_texts(name: str, shown: dict[str, Shown]) -> None:
     page = Page(shown[name]._repr_html_())

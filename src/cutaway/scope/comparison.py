@@ -36,7 +36,7 @@ GRADIENT_IMAGES = 256  # a backward pass costs two forward ones, and a mean grad
 SHOWN = 24  # disagreements that are kept with their pixels
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Result):
     """Two networks on the same images; "the first" is A and "the second" is B.
 

@@ -88,7 +88,7 @@ class LayerExemplars(Shown):
         return bool(self.best.scores[channel, 0] == self.least.scores[channel, 0])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Exemplars(Result):
     """The patches of a split that excite each unit of some layers most.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _IMAGES, _CLASSES, _LAYERS = 8, 5, 13
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FeatureMaps(Result):
     """What layers return for images.
 
@@ -85,7 +85,7 @@ class FeatureMaps(Result):
         return {layer: value.float() for layer, value in self.maps.items()}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Kernels(Result):
     """Kernels of convolutions.
 

@@ -70,7 +70,7 @@ class Ranked:
         return "control: knows nothing of the network" if self.control else self.reason
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ranking(Result):
     """Methods by their faithfulness on these images.
 

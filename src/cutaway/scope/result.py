@@ -20,7 +20,7 @@ from cutaway.showing import Card, Shown, Table
 class Result(Shown, ABC):
     """Base of the frozen dataclasses that `Scope` returns.
 
-    A subclass has a field `certificate`, and says which pictures show it and which arrays it holds.
+    A subclass is a dataclass with `repr=False`, has a field `certificate`, and says which pictures show it and which arrays it holds.
     """
 
     certificate: Certificate
@@ -36,6 +36,10 @@ class Result(Shown, ABC):
     def picture(self) -> Picture:
         """The main picture."""
         return next(iter(self.pictures().values()))
+
+    def __repr__(self) -> str:
+        # That of a dataclass would be all its numbers.
+        return f"{type(self).__name__}({self.certificate.line()})"
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write pictures (PNG), `arrays.safetensors` and `certificate.json` into `folder`; the files, pictures first.
