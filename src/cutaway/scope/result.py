@@ -20,7 +20,8 @@ from cutaway.showing import Card, Shown, Table
 class Result(Shown, ABC):
     """Base of the frozen dataclasses that `Scope` returns.
 
-    A subclass is a dataclass with `repr=False`, has a field `certificate`, and says which pictures show it and which arrays it holds.
+    A subclass is a dataclass with `repr=False` and a field `certificate`, and says which pictures show it and which
+    arrays it holds.
     """
 
     certificate: Certificate
