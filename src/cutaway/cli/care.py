@@ -30,6 +30,9 @@ def audit(
     leave_out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A list of files to leave out, to audit what remains.")
     ] = None,
+    keep_together: Annotated[
+        bool, typer.Option("--keep-together", help="Split as `train --keep-together` does.")
+    ] = False,
     data_dir: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Look here first for a built-in data set.")
     ] = None,
@@ -51,26 +54,26 @@ def audit(
 
     if out is not None and out.suffix != ".html":
         raise InputError(f"--out is {out}, expected a name ending in .html")
-    given = {"size": size, "leave_out": leave_out, "data_dir": data_dir}
+    given = {"size": size, "leave_out": leave_out, "data_dir": data_dir, "keep_together": keep_together or None}
     with TerminalWatcher(quiet=as_json) as watch:
         options = {key: value for key, value in given.items() if value is not None}
         found = look(data, most=near, progress=watch.work, **options)
     page = out or Path("pictures") / f"audit-{found.data.name}.html"
     page, listed = write_audit(found, page, words(of_terminal()))
     if as_json:
-        print(json.dumps({"page": str(page), "leave_out": str(listed) if listed else None, **_told(found)}))
+        print(json.dumps({"page": str(page), "leave_out": str(listed) if listed else None, **_told(found, listed)}))
     else:
         _print_audit(found, page, listed)
 
 
-def _told(found: Audit) -> dict[str, Any]:
+def _told(found: Audit, listed: Path | None) -> dict[str, Any]:
     from cutaway.care.summary import summarize
 
-    return summarize(found)
+    return summarize(found, listed)
 
 
 def _print_audit(found: Audit, page: Path, listed: Path | None) -> None:
-    from cutaway.care.findings import find
+    from cutaway.care.findings import find, remedy
     from cutaway.words import of_terminal, words
 
     texts = words(of_terminal())
@@ -78,6 +81,8 @@ def _print_audit(found: Audit, page: Path, listed: Path | None) -> None:
     print(f"{found.data.source}: {len(found):,} images, {len(found.data.classes)} classes; {splits}")
     for finding in find(found):
         print(f"{texts(f'audit.severity.{finding.severity}')}: {finding.sentence(texts)}")
+        if helps := remedy(found, finding, listed):
+            print(f"  {texts('doctor.remedy', text=helps)}")
     print(f"\npage: {page}")
     if listed:
         left_out = len(found.suggestions) + len(found.data.quarantine)

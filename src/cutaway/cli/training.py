@@ -104,6 +104,9 @@ def train(
     leave_out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A list of files to leave out, as `cutaway audit` writes it.")
     ] = None,
+    keep_together: Annotated[
+        bool, typer.Option("--keep-together", help="Keep near duplicates in one of the splits that are made here.")
+    ] = False,
     device: Device = "auto",
     runs: Runs = Path("runs"),
     name: Annotated[
@@ -123,7 +126,14 @@ def train(
         "stem": stem,
     }
     chosen = _recipe(recipe, settings or [], {key: value for key, value in flags.items() if value is not None})
-    found = {"size": size, "channels": channels, "data_dir": data_dir, "max_bad": max_bad, "leave_out": leave_out}
+    found = {
+        "size": size,
+        "channels": channels,
+        "data_dir": data_dir,
+        "max_bad": max_bad,
+        "leave_out": leave_out,
+        "keep_together": keep_together or None,
+    }
     made = {"weights": weights, "freeze": freeze or None, "change": change or None}
     with _watched(as_json) as watch:
         run = start(
