@@ -42,9 +42,7 @@ def main() -> None:
         )
         for leak in found["leaks"]:
             print(f"  {leak['split']}: {leak['near']} of {leak['size']} with a near duplicate in train")
-        print(
-            f"  {len(found['near'])} near pairs, at most {found['near_bits']} bits; {len(found['quarantine'])} bad files"
-        )
+        print(f"  {len(found['near'])} near pairs (at most {found['near_bits']} bits apart)")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cutaway.care import Audit
     from cutaway.care.faces import Collection
 
+_SHOWN = 3
+
 
 @app.command()
 def audit(
@@ -116,7 +118,11 @@ def faces(
 
     settings = Settings(size, margin, every, min_face, min_sharpness)
     with TerminalWatcher(quiet=as_json) as watch:
-        found = collect_faces(source, destination, settings, watch.work)
+        try:
+            found = collect_faces(source, destination, settings, watch.work)
+        except KeyboardInterrupt:
+            watch.note(watch.say("faces.interrupted"))
+            raise
     page = write_sheet(found, words(of_terminal()))
     if as_json:
         photographs = [one.as_dict() for one in found.photographs]
@@ -127,15 +133,20 @@ def faces(
 
 
 def _print_faces(found: Collection, page: Path) -> None:
+    from cutaway.views.faces import said
     from cutaway.words import of_terminal, words
 
     texts = words(of_terminal())
     print(texts("faces.told", crops=found.crops, photographs=len(found.photographs), known=found.known))
-    for outcome in ("nobody", "refused", "unreadable"):
-        files = [one.file for one in found.photographs if one.outcome == outcome]
-        if files:
-            more = f" … ({len(files):,})" if len(files) > 3 else ""
-            print(f"{texts(f'faces.outcome.{outcome}')}: {', '.join(files[:3])}{more}")
-    if found.several:
-        print(f"{texts('faces.figure.several')}: {len(found.several):,}")
+    kinds = {
+        texts(f"faces.outcome.{outcome}"): [one for one in found.photographs if one.outcome == outcome]
+        for outcome in ("nobody", "refused", "unreadable")
+    }
+    for title, photographs in {**kinds, texts("faces.figure.several"): found.several}.items():
+        if photographs:
+            print(f"{title}: {len(photographs):,}")
+        for one in photographs[:_SHOWN]:
+            print(f"  {one.file}  {said(one, texts)}".rstrip())
+        if len(photographs) > _SHOWN:
+            print("  …")
     print(f"\n{page}")

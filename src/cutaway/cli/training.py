@@ -176,13 +176,16 @@ def evaluate(
     page gets the confusion matrix too.
     """
     from cutaway.cli.terminal import TerminalWatcher
+    from cutaway.doctor import diagnose
     from cutaway.report import write_page
     from cutaway.runs import resolve
     from cutaway.training import evaluate as measure
 
     with TerminalWatcher(quiet=as_json) as watch:
         result = measure(run, split, device=device, watch=watch)
-    write_page(resolve(run)[0].folder, of_terminal())
+    record = resolve(run)[0]
+    diagnose(record)
+    write_page(record.folder, of_terminal())
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
@@ -317,8 +320,10 @@ def _watched(quiet: bool = False) -> Iterator[TerminalWatcher]:
 
 def _finish(run: Run, as_json: bool) -> None:
     """Write the run's page, and say how good it is and what comes next."""
+    from cutaway.doctor import diagnose
     from cutaway.report import write_page
 
+    diagnose(run)
     page = write_page(run.folder, of_terminal())
     last = run.metrics("epoch")[-1]
     if as_json:
