@@ -26,7 +26,7 @@ RECIPE = {
 runs = [cutaway.train(DATA, name, recipe=RECIPE | {"epochs": EPOCHS}, runs=FOLDER) for name in ("resnet18", "resnet34")]
 
 # %% [markdown]
-# **Are they alike enough to be compared?** Look at the accuracies first. *What misleads:* comparing gradients of a network that fits its images with those of one that does not: the first are small, whatever its depth.
+# **Are they alike enough to be compared?** Look at the accuracies first. After two epochs on a few drawings the deeper one is behind, so what follows compares a network that knows its images with one that does not yet. Look again when you run it in full. *What misleads:* comparing gradients of a network that fits its images with those of one that does not: the first are small, whatever its depth.
 
 # %%
 runs[0]
