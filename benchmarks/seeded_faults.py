@@ -21,7 +21,9 @@ from typing import Any
 import torch
 
 from cutaway.doctor import diagnose
-from cutaway.runs import is_run
+from cutaway.doctor.diagnosis import findings
+from cutaway.doctor.record import make_record
+from cutaway.runs import is_run, open_run
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -88,9 +90,26 @@ def judged(case: Any, folder: Path) -> dict[str, Any]:
         "among": mine is not None,
         "layer": None if case.layer is None else mine is not None and mine.evidence.layer == case.layer,
         "said_layer": mine.evidence.layer if mine else None,
+        "on_the_way": said_on_the_way(folder) if case.kind == "healthy" else [],
         "false_error": case.kind == "healthy" and any(finding.severity == "error" for finding in found),
         "seconds": round(json.loads((folder / "seconds.json").read_text()), 1),
     }
+
+
+def said_on_the_way(folder: Path) -> list[str]:
+    """What the doctor would have said of a run at each of its check-ups, while it trained."""
+    run = open_run(folder)
+    info, checkups = {**run.info, "status": "training"}, run.checkups()
+    said = {}
+    for step in sorted({line["step"] for line in checkups}):
+        parts = (
+            [line for line in lines if line["step"] <= step] for lines in (run.metrics("step"), run.metrics("epoch"))
+        )
+        record = make_record(info, *parts, [line for line in checkups if line["step"] <= step], [], {})
+        for finding in findings(record):
+            if finding.severity != "note":
+                said.setdefault(f"{finding.severity}:{finding.rule}", step)
+    return [f"{name}@{step}" for name, step in said.items()]
 
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> None:
@@ -121,7 +140,7 @@ def print_summary(rows: list[dict[str, Any]]) -> None:
             warned = sum(bool(row["found"]) and not row["false_error"] for row in part)
             print(
                 f"{title}: {len(part)} runs, {sum(row['false_error'] for row in part)} with a false error, "
-                f"{warned} with a warning alone"
+                f"{warned} with a warning alone; {sum(bool(row['on_the_way']) for row in part)} with any on the way"
             )
     print(f"{sum(row['seconds'] for row in rows) / 60:.1f} minutes of training")
 

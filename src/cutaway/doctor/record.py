@@ -12,8 +12,10 @@ from typing import Any
 from cutaway.errors import InputError
 from cutaway.runs import Run
 
-# Before so many steps nobody can tell a network that does not learn from one that has not begun.
+# Before so many steps nobody can tell a network that does not learn from one that has not begun, and before
+# SURE_STEPS a slow beginning is no reason to say so where nothing else is seen.
 ENOUGH_STEPS = 40
+SURE_STEPS = 100
 _LEARNT_SHARE = 0.03
 _DEAD_SHARE = 0.8
 _LARGE_GRADIENT = 100.0

@@ -20,7 +20,7 @@ from cutaway.lenses.saturation import is_activation
 from cutaway.restoring import untouched
 from cutaway.training.vitals import StepVitals, finite, norm
 
-_IMAGES = 64
+_IMAGES = 32
 _SAMPLED = 20_000
 _MOST_CLASSES = 200
 _PASSING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
@@ -50,7 +50,7 @@ def input_facts(images: Tensor) -> dict[str, Any]:
         "min": finite(float(values.min())),
         "max": finite(float(values.max())),
         **_ends(values),
-        "spread": finite(float(values.std(0, correction=0).mean())) if len(values) > 1 else None,
+        "spread": _between_images(values),
     }
 
 
@@ -96,7 +96,7 @@ def outputs_facts(logits: Tensor) -> dict[str, Any]:
         "finite": True,
         "std": finite(float(values.std(correction=0))),
         **_ends(values),
-        "spread": finite(float(values.std(0, correction=0).mean())),
+        "spread": _between_images(values) or 0.0,
         "min": finite(float(values.min())),
         "max": finite(float(values.max())),
         "zero_fraction": finite(float((values == 0).double().mean())),
@@ -171,7 +171,7 @@ class Activity:
             if not isinstance(module, _PASSING):
                 self.last = (name, type(module).__name__)
             if name not in self.outputs and getattr(module, "weight", None) is not None:
-                self.outputs[name] = _spread(output)
+                self.outputs[name] = {} if isinstance(module, _NORMS) else _spread(output)
 
         return hook
 
@@ -197,8 +197,12 @@ def _spread(output: Tensor) -> dict[str, float | None]:
     """The size of a layer's output, and the part of it that differs from image to image."""
     values = output.detach().float()
     scale = float(values.square().mean().sqrt())
-    spread = float(values.std(0, correction=0).mean()) if len(values) > 1 else None
-    return {"scale": finite(scale), "spread": None if spread is None else finite(spread)}
+    return {"scale": finite(scale), "spread": _between_images(values)}
+
+
+def _between_images(values: Tensor) -> float | None:
+    """The mean standard deviation from image to image (several times sooner than `std(0)`), or None for one image."""
+    return finite(float((values - values.mean(0)).square().mean(0).sqrt().mean())) if len(values) > 1 else None
 
 
 def layer_lines(vitals: StepVitals, activity: Activity) -> list[dict[str, Any]]:

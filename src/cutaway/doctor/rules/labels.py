@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cutaway.doctor.commands import train_again
 from cutaway.doctor.finding import line_chart
-from cutaway.doctor.record import Record
+from cutaway.doctor.record import SURE_STEPS, Record
 from cutaway.doctor.rule import Said, rule, say
 
 _NOT_LEARNT = ("stuck-at-chance", "constant-prediction", "underfitting", "overfitting", "rate-too-low")
@@ -159,7 +159,7 @@ def two_labels(record: Record) -> Said | None:
 def labels_without_meaning(record: Record) -> Said | None:
     """The images tell nothing about the labels: they are shuffled, or belong to other images."""
     control = record.label_control
-    if control is None or record.early or control["images"] < 100:
+    if control is None or record.last_step < SURE_STEPS or control["images"] < 100:
         return None
     beyond = (control["accuracy"] - control["chance"]) / control["deviation"] if control["deviation"] else 9.9
     held_out = record.val_accuracy if record.val_accuracy is not None else record.majority

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cutaway.doctor.commands import train_again
 from cutaway.doctor.finding import line_chart
-from cutaway.doctor.record import Record
+from cutaway.doctor.record import SURE_STEPS, Record
 from cutaway.doctor.rule import Said, rule, say
 
 
@@ -60,13 +60,13 @@ def _shrunk(record: Record) -> float:
 )
 def stuck_at_chance(record: Record) -> Said | None:
     """The loss stands at what a constant answer gives."""
-    if not record.stuck or record.last is None or record.final_loss is None:
+    if not record.stuck or record.last_step < SURE_STEPS or record.last is None or record.final_loss is None:
         return None
     lines = [line for line in record.last["layers"] if line["trains"] and line["gradient_norm"] is not None]
     total = sum(line["gradient_norm"] ** 2 for line in lines) ** 0.5
     still = total < 1e-6
     return say(
-        "error" if record.last_step >= 100 else "warning",
+        "error",
         f"after {record.last_step} steps the loss is {record.final_loss:.4f}; ln {record.classes} = "
         f"{record.chance:.4f} is what knowing nothing gives",
         cause="no gradient arrives: units are dead or layers frozen"
@@ -84,14 +84,14 @@ def stuck_at_chance(record: Record) -> Said | None:
 @rule("constant-prediction", tries=("rate/10", "batch-norm"))
 def constant_prediction(record: Record) -> Said | None:
     """The same answer for every image."""
-    if record.early or record.last is None or record.classes < 2 or record.learns:
+    if record.last_step < SURE_STEPS or record.last is None or record.classes < 2 or record.learns:
         return None
     logits, size = record.last["logits"], record.last["input"]["shape"][0]
     alike = logits["spread"] is not None and logits["spread"] < 0.02 * max(1.0, logits["std"])
     if size < 8 or not ((logits["predicted_classes"] == 1 and logits["largest_share"] == 1.0) or alike):
         return None
     return say(
-        "error" if record.last_step >= 100 else "warning",
+        "error",
         f"the outputs differ by {logits['spread']:.2g} between images, and all {size} of the last batch got one class"
         if logits["predicted_classes"] == 1
         else f"the outputs differ by only {logits['spread']:.2g} between images",
