@@ -181,6 +181,7 @@ class ActivationWatch:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
+        """The block in which passes are followed."""
         with ExitStack() as stack:
             for name, module in self.network.named_modules():
                 stack.enter_context(module.register_forward_pre_hook(self._before(name)))

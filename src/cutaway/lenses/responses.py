@@ -99,10 +99,9 @@ class ResponseTotals:
         behind = self._active.get(module_name(layer))
         is_known = behind is not None and behind.above.shape == sums.above.shape
         active = behind.share if behind is not None and is_known else sums.above / sums.places
-        mean = sums.total / sums.places
         return LayerResponses(
-            mean=mean.float().cpu(),
-            std=(sums.squares / sums.places - mean.square()).clamp(min=0).sqrt().float().cpu(),
+            mean=sums.mean.float().cpu(),
+            std=(sums.squares / sums.places).sqrt().float().cpu(),
             low=sums.low.float().cpu(),
             high=sums.high.float().cpu(),
             best_mean=sums.best_mean.float().cpu(),
@@ -140,7 +139,7 @@ class _Sums:
     def __init__(self, maps: Tensor, labels: int) -> None:
         zeros = torch.zeros(maps.shape[1], dtype=torch.float64, device=maps.device)
         self.places = 0
-        self.total, self.squares, self.above = zeros, zeros, zeros
+        self.mean, self.squares, self.above = zeros, zeros, zeros
         self.low, self.high, self.best_mean = zeros + torch.inf, zeros - torch.inf, zeros - torch.inf
         self.by_label = zeros.new_zeros(labels, len(zeros))
 
@@ -148,79 +147,100 @@ class _Sums:
         """Count in maps (N, C, H, W); `member` float64 (N, L) has a one at each image's label."""
         maps = maps.float()
         means = maps.mean((2, 3)).double()
-        places = maps.shape[2] * maps.shape[3]
-        self.places += len(maps) * places
-        self.total = self.total + means.sum(0) * places
-        # Squares of one image are few enough for float32, sums over images are not.
-        self.squares = self.squares + maps.square().sum((2, 3)).double().sum(0)
+        self._spread(maps, means.mean(0))
         self.above = self.above + (maps > 0).sum((0, 2, 3))
         self.low = torch.minimum(self.low, maps.amin((0, 2, 3)))
         self.high = torch.maximum(self.high, maps.amax((0, 2, 3)))
         self.best_mean = torch.maximum(self.best_mean, means.amax(0))
         self.by_label = self.by_label + member.T @ means
 
+    def _spread(self, maps: Tensor, mean: Tensor) -> None:
+        """Mean and squares around it, of two parts as one (Chan et al., 1979): sums of squares alone would cancel."""
+        more = len(maps) * maps.shape[2] * maps.shape[3]
+        around = (maps - mean.float().view(1, -1, 1, 1)).square().mean((0, 2, 3)).double()
+        total, apart = self.places + more, mean - self.mean
+        self.squares = self.squares + more * around + apart.square() * self.places * more / total
+        self.mean = self.mean + apart * more / total
+        self.places = total
 
-class VoteTotals:
-    """The running gradients of some layers' units, and histograms of their answers.
+
+class Histograms:
+    """The running histograms of some layers' units.
 
     Args:
-        network: any module that returns logits (N, classes); left as it was.
-        statistics: of each layer, from `ResponseTotals`, for the deviation and the ends of the histograms.
-        classes: the classes that are voted for, by index; none for histograms alone.
+        network: any module that takes one image batch; left as it was.
+        statistics: of each layer, from `ResponseTotals`, for the ends of the histograms.
     """
 
-    def __init__(self, network: nn.Module, statistics: Mapping[str, LayerResponses], classes: Sequence[int]) -> None:
+    def __init__(self, network: nn.Module, statistics: Mapping[str, LayerResponses]) -> None:
         self.network = network
         self.statistics = statistics
-        self.classes = list(classes)
-        self.images = 0
-        self._gradients: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor] = {}
 
     def add(self, images: Tensor) -> None:
         """Pass a batch: float (N, C, H, W), as the network expects them."""
-        layers = list(self.statistics)
-        self.images += len(images)
-        with opened(self.network) as forward:
-            # So that every layer is in the graph, whatever comes before it.
-            found = forward(images.requires_grad_(), layers, output=bool(self.classes))
-            values = [found[layer] for layer in layers]
-            for layer, value in zip(layers, values, strict=True):
-                self._add(self._counts, layer, _histogram(maps_of(layer, value.detach()), self.statistics[layer]))
-            if not self.classes:
-                return
-            centred = found[""] - found[""].mean(1, keepdim=True)
-            for place, index in enumerate(self.classes):
-                is_last = place == len(self.classes) - 1
-                gradients = torch.autograd.grad(
-                    centred[:, index].sum(), values, retain_graph=not is_last, allow_unused=True
-                )
-                for layer, value, gradient in zip(layers, values, gradients, strict=True):
-                    found_now = torch.zeros_like(value) if gradient is None else gradient
-                    total = maps_of(layer, found_now).double().sum((0, 2, 3)).cpu()
-                    rows = torch.zeros(len(total), len(self.classes), dtype=torch.float64)
-                    rows[:, place] = total
-                    self._add(self._gradients, layer, rows)
+        channels_last = channels_last_shapes(self.network, images)
 
-    def votes(self, layer: str) -> Tensor:
-        """Float32 (C, classes), in logits."""
-        deviation = self.statistics[layer].std.double()
-        if not self.classes:
-            return torch.zeros(len(deviation), 0)
-        return (self._gradients[layer] / self.images * deviation[:, None]).float()
+        def visit(layer: str, value: Tensor) -> None:
+            with torch._C.DisableTorchFunction():
+                _add(self._counts, layer, _histogram(maps_of(layer, value, channels_last), self.statistics[layer]))
 
-    def histogram(self, layer: str) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            observe(self.network, images, list(self.statistics), visit)
+
+    def of(self, layer: str) -> tuple[Tensor, Tensor]:
         """Places by answer, int64 (C, BINS), and the bins' edges, float32 (C, BINS + 1), from the least to the most."""
         return self._counts[layer], _edges(self.statistics[layer])
 
-    @staticmethod
-    def _add(totals: dict[str, Tensor], layer: str, value: Tensor) -> None:
-        totals[layer] = totals[layer] + value if layer in totals else value
+
+class VoteTotals:
+    """The running gradients of some layers' units.
+
+    Args:
+        network: any module that returns logits (N, classes); left as it was.
+        layers: dotted names, as in `capture`.
+        classes: the classes that are voted for, by index.
+    """
+
+    def __init__(self, network: nn.Module, layers: Sequence[str], classes: Sequence[int]) -> None:
+        self.network = network
+        self.layers = list(layers)
+        self.classes = list(classes)
+        self.images = 0
+        self._gradients: dict[str, Tensor] = {}
+
+    def add(self, images: Tensor) -> None:
+        """Pass a batch: float (N, C, H, W), as the network expects them."""
+        self.images += len(images)
+        with opened(self.network) as forward:
+            # Asked of the images, so that every layer is in the graph, whatever comes before it.
+            found = forward(images.detach().requires_grad_(), self.layers)
+            values = [found[layer] for layer in self.layers]
+            centred = found[""] - found[""].mean(1, keepdim=True)
+            columns = [self._column(centred[:, index].sum(), values) for index in self.classes]
+        for layer, *totals in zip(self.layers, *columns, strict=True):
+            _add(self._gradients, layer, torch.stack(totals, 1))
+
+    def _column(self, logit: Tensor, values: Sequence[Tensor]) -> list[Tensor]:
+        """Of each layer, float64 (C,): the gradient of one class's logit, added up over places and images."""
+        gradients = torch.autograd.grad(logit, values, retain_graph=True, allow_unused=True)
+        return [
+            maps_of(layer, torch.zeros_like(value) if gradient is None else gradient).double().sum((0, 2, 3)).cpu()
+            for layer, value, gradient in zip(self.layers, values, gradients, strict=True)
+        ]
+
+    def votes(self, layer: str, deviation: Tensor) -> Tensor:
+        """Float32 (C, classes), in logits; `deviation` float (C,) is that of the units' answers."""
+        return (self._gradients[layer] / self.images * deviation.double()[:, None]).float()
+
+
+def _add(totals: dict[str, Tensor], layer: str, value: Tensor) -> None:
+    totals[layer] = totals[layer] + value if layer in totals else value
 
 
 def _edges(statistics: LayerResponses) -> Tensor:
     part = torch.linspace(0, 1, BINS + 1)
-    return statistics.low[:, None] + (statistics.high - statistics.low)[:, None] * part
+    return torch.lerp(statistics.low[:, None], statistics.high[:, None], part)
 
 
 def _histogram(maps: Tensor, statistics: LayerResponses) -> Tensor:

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from cutaway.lenses.capture import bare, call_name, images_for
@@ -245,6 +245,11 @@ def _mean(step: _Step) -> Wires:
     return step.own
 
 
+def _strided(step: _Step) -> Wires:
+    """What a mean over all places of channels-last maps ends with: the same numbers, one a channel."""
+    return _same(step) if step.output.ndim == 4 and prod(step.output.shape[2:]) == 1 else ()
+
+
 def _view(step: _Step) -> Wires:
     """A flattening of maps into features, or the same dimensions again."""
     before, after = step.subject.shape, step.output.shape
@@ -315,6 +320,7 @@ _RULES: dict[str, _Rule] = {
     **_named(_product, "mul"),
     **_named(_quotient, "div"),
     **_named(_mean, "mean"),
+    **_named(_strided, "as_strided"),
     **_named(_view, "view _unsafe_view reshape flatten squeeze"),
     **_named(_slice, "slice"),
     **_named(_split, "split split_with_sizes"),

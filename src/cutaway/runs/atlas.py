@@ -19,7 +19,7 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from cutaway.errors import InputError, unknown
-from cutaway.files import read_json, write_bytes
+from cutaway.files import cache_folder, read_json, write_bytes
 from cutaway.runs.record import Run
 
 SCHEMA_VERSION = 1
@@ -203,6 +203,10 @@ class Atlas:
             found |= pack.get(rest) if rest else {}
         return found
 
+    def kept(self) -> set[int]:
+        """The positions of all images that are kept."""
+        return {image for pack in self._packs for image in pack.ids.tolist()}
+
     @cached_property
     def _packs(self) -> list[_Pack]:
         return [_Pack.of(path) for path in sorted((self.path / "images").glob("[0-9]*.safetensors"))]
@@ -258,6 +262,16 @@ def find_atlas(run: Run, epoch: int) -> Atlas | None:
     return newest_atlas(run.folder.atlas(epoch))
 
 
+def model_atlases(weights: str) -> Path:
+    """The folder of the atlases of a model that is no run, by the fingerprint of its weights."""
+    return cache_folder() / "atlas" / weights
+
+
+def find_model_atlas(weights: str) -> Atlas | None:
+    """The newest atlas of a model that is no run, by the fingerprint of its weights; or None."""
+    return newest_atlas(model_atlases(weights))
+
+
 def newest_atlas(folder: Path) -> Atlas | None:
     """The newest of the atlases in a folder, or None."""
     paths = sorted(folder.glob("*/atlas.json"), key=lambda path: (path.stat().st_mtime, path.parent.name))
@@ -305,9 +319,10 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[
     write_bytes(path, save(whole, {"about": text}))
 
 
-def made_layers(folder: Path, part: str) -> list[str]:
-    """The layers of which a part is there."""
-    return sorted(unquote(path.stem) for path in (folder / part).glob("*.safetensors"))
+def has_part(folder: Path, part: str, layer: str) -> bool:
+    """Whether a layer has a part, at least in pieces."""
+    name = quote(layer, safe="")
+    return (folder / part / f"{name}.safetensors").is_file() or (folder / part / name).is_dir()
 
 
 def _opened(path: Path, work: Callable[[Any], Found]) -> Found | None:

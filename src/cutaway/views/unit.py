@@ -325,7 +325,7 @@ def _patch(
 
 def _crop(context: Still | None, box: Box, size: tuple[int, int]) -> Still | None:
     """What a box holds, cut from the whole image, where that is kept in full; a box around all of it is the image."""
-    if context is None or max(box[:2]) <= 0 and box[2] >= size[0] and box[3] >= size[1]:
+    if context is None or (max(box[:2]) <= 0 and box[2] >= size[0] and box[3] >= size[1]):
         return context
     if (context.height, context.width) != size:
         return None
@@ -375,19 +375,35 @@ def _imagined(atlas: Atlas, layer: str, channel: int, responses: Arrays | None) 
 
 
 def _kernel(about: Mapping[str, Any], row: Arrays) -> KernelView:
-    values, inputs = row["kernel.values"], row["kernel.inputs"].tolist()
+    inputs = row["kernel.inputs"].tolist()
+    sources = tuple(source_name(about["wires"], channel) for channel in inputs)
+    return kernel_view(row["kernel.values"], inputs, sources, about["inputs"], float(row["kernel.norm"]))
+
+
+def kernel_view(
+    values: NDArray[np.float32], inputs: Sequence[int], sources: Sequence[str], total: int, norm: float
+) -> KernelView:
+    """Slices (n, kh, kw) of a kernel of `total` inputs and length `norm`, from the numbered inputs."""
     scale = Scale.of(values, "signed")
     zoom = whole_zoom(max(values.shape[1:]), _KERNEL)
     entries = kernel_groups(values[None], scale, zoom)[0]
     return KernelView(
         values=values,
         inputs=tuple(inputs),
-        sources=tuple(source_name(about["wires"], channel) for channel in inputs),
-        total=about["inputs"],
-        norm=float(row["kernel.norm"]),
+        sources=tuple(sources),
+        total=total,
+        norm=norm,
         scale=scale,
         still=_mosaic_still(Mosaic(entries, scale.kind)),
     )
+
+
+def strongest_inputs(kernel: NDArray[np.float32], most: int = 16) -> KernelView:
+    """The slices of one unit's kernel (inputs, kh, kw) with the largest norms, the largest first."""
+    norms = np.linalg.norm(kernel, axis=(1, 2))
+    inputs = np.argsort(-norms, kind="stable")[:most]
+    names = [f"c{channel}" for channel in inputs.tolist()]
+    return kernel_view(kernel[inputs], inputs.tolist(), names, len(kernel), float(np.linalg.norm(kernel)))
 
 
 def source_name(wires: Sequence[Mapping[str, Any]], channel: int) -> str:
