@@ -55,7 +55,15 @@ def made(given: argparse.Namespace) -> tuple[Atlas, dict[str, float], float]:
     scope = Scope(given.model, weights=given.weights)
     data = cutaway.load_data(given.data, size=scope.shape[1] if scope.shape else None)
     clock, before = Clock(), sum(os.times()[:4])
-    atlas = make_atlas(scope, data, folder=given.folder, images=not given.no_images, steps=given.steps, progress=clock)
+    atlas = make_atlas(
+        scope,
+        data,
+        folder=given.folder,
+        split=given.split,
+        images=not given.no_images,
+        steps=given.steps,
+        progress=clock,
+    )
     return atlas, clock.result(), sum(os.times()[:4]) - before
 
 
@@ -95,6 +103,7 @@ def main() -> None:
     parser.add_argument("--weights")
     parser.add_argument("--folder", help="where the atlas goes; by default where `cutaway atlas` puts it")
     parser.add_argument("--steps", type=int, default=64)
+    parser.add_argument("--split", default="train")
     parser.add_argument("--no-images", action="store_true")
     given = parser.parse_args()
     load = os.getloadavg()[0]

@@ -167,6 +167,13 @@ class Atlas:
         spans = list(pairwise(ends["ends"].tolist()))
         return _opened(path, lambda file: _cut(file, "bytes", spans)) or []
 
+    def first_crops(self, layer: str) -> list[bytes]:
+        """The pixels of the best patch of every unit of a layer; empty where whole images are kept."""
+        path = self.part("crops", layer)
+        ends = read_arrays(path, ["ends"])
+        spans = [] if ends is None else ends["ends"][:, :2].tolist()
+        return _opened(path, lambda file: _cut(file, "bytes", spans)) or []
+
     def class_name(self, index: int) -> str:
         """The name of a class of the network; its number where it has none."""
         return self.classes[index] if index < len(self.classes) else str(index)
