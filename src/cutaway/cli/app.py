@@ -25,7 +25,7 @@ _USAGE: type[BaseException] = next(kind for kind in typer.BadParameter.__mro__ i
 
 # In the order of --help.
 _VERBS = (
-    *("training", "looking", "explaining", "imagining", "exemplars", "comparing"),
+    *("training", "looking", "explaining", "imagining", "exemplars", "atlas", "comparing"),
     *("doctor", "care", "serving", "reporting"),
 )
 

@@ -119,7 +119,7 @@ class ActivationTotals:
         def add(name: str, source: str, last: bool, ends: Ends, value: Tensor) -> None:
             seen.append((name, _Total(source, value, last, ends)))
 
-        with _Watch(self.network, add).installed():
+        with ActivationWatch(self.network, add).installed():
             yield
         for name, total in seen:
             self.totals[name] = self.totals[name] + total if name in self.totals else total
@@ -168,7 +168,7 @@ class _Total:
         )
 
 
-class _Watch:
+class ActivationWatch:
     """Follows one forward pass: which module runs, which layer each tensor came from, and every activation."""
 
     def __init__(self, network: nn.Module, add: Callable[[str, str, bool, Ends, Tensor], None]) -> None:
@@ -182,6 +182,7 @@ class _Watch:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
+        """The block in which passes are followed."""
         with ExitStack() as stack:
             for name, module in self.network.named_modules():
                 stack.enter_context(module.register_forward_pre_hook(self._before(name)))
@@ -231,7 +232,7 @@ class _Watch:
 class _Functions(TorchFunctionMode):
     """Sees the activations that are called as functions, and not from inside an activation module."""
 
-    def __init__(self, watch: _Watch) -> None:
+    def __init__(self, watch: ActivationWatch) -> None:
         super().__init__()
         self.watch = watch
 

@@ -19,7 +19,7 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from cutaway.errors import InputError, unknown
-from cutaway.files import read_json, write_bytes
+from cutaway.files import cache_folder, read_json, write_bytes
 from cutaway.runs.record import Run
 
 SCHEMA_VERSION = 1
@@ -167,6 +167,13 @@ class Atlas:
         spans = list(pairwise(ends["ends"].tolist()))
         return _opened(path, lambda file: _cut(file, "bytes", spans)) or []
 
+    def first_crops(self, layer: str) -> list[bytes]:
+        """The pixels of the best patch of every unit of a layer; empty where whole images are kept."""
+        path = self.part("crops", layer)
+        ends = read_arrays(path, ["ends"])
+        spans = [] if ends is None else ends["ends"][:, :2].tolist()
+        return _opened(path, lambda file: _cut(file, "bytes", spans)) or []
+
     def class_name(self, index: int) -> str:
         """The name of a class of the network; its number where it has none."""
         return self.classes[index] if index < len(self.classes) else str(index)
@@ -202,6 +209,10 @@ class Atlas:
             rest = [image for image in dict.fromkeys(ids) if image not in found]
             found |= pack.get(rest) if rest else {}
         return found
+
+    def kept(self) -> set[int]:
+        """The positions of all images that are kept."""
+        return {image for pack in self._packs for image in pack.ids.tolist()}
 
     @cached_property
     def _packs(self) -> list[_Pack]:
@@ -258,6 +269,16 @@ def find_atlas(run: Run, epoch: int) -> Atlas | None:
     return newest_atlas(run.folder.atlas(epoch))
 
 
+def model_atlases(weights: str) -> Path:
+    """The folder of the atlases of a model that is no run, by the fingerprint of its weights."""
+    return cache_folder() / "atlas" / weights
+
+
+def find_model_atlas(weights: str) -> Atlas | None:
+    """The newest atlas of a model that is no run, by the fingerprint of its weights; or None."""
+    return newest_atlas(model_atlases(weights))
+
+
 def newest_atlas(folder: Path) -> Atlas | None:
     """The newest of the atlases in a folder, or None."""
     paths = sorted(folder.glob("*/atlas.json"), key=lambda path: (path.stat().st_mtime, path.parent.name))
@@ -303,11 +324,6 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[
     whole = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
     text = json.dumps(about, ensure_ascii=False, sort_keys=True, allow_nan=False)
     write_bytes(path, save(whole, {"about": text}))
-
-
-def made_layers(folder: Path, part: str) -> list[str]:
-    """The layers of which a part is there."""
-    return sorted(unquote(path.stem) for path in (folder / part).glob("*.safetensors"))
 
 
 def has_part(folder: Path, part: str, layer: str) -> bool:

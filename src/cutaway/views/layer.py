@@ -16,7 +16,7 @@ from cutaway.pictures.grids import kernel_groups
 from cutaway.pictures.mosaic import Layout, Mosaic, mosaic, place, whole_zoom
 from cutaway.pictures.stills import Still
 from cutaway.runs.atlas import Atlas, LayerRecord
-from cutaway.views.unit import best_crops
+from cutaway.views.patches import best_crops
 
 _TILE = 64  # pixels that a cell is brought near to
 _KERNELS = 8  # input channels that a cell of kernels shows

@@ -128,9 +128,11 @@ class Subject:
 
     def atlas(self) -> Atlas | None:
         """The pages of its units that were made ahead of time; None if none were."""
-        from cutaway.runs.atlas import find_atlas
+        from cutaway.runs.atlas import find_atlas, find_model_atlas
 
-        return find_atlas(self.run, self.epoch) if self.run is not None and self.epoch is not None else None
+        if self.run is not None and self.epoch is not None:
+            return find_atlas(self.run, self.epoch)
+        return find_model_atlas(self.weights_hash())
 
     def _data(self) -> tuple[str, Mapping[str, Any]] | None:
         if self.run is not None:
