@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 import pytest
 from serving import Server, Tab
 
+from cutaway import Scope, load_data
+from cutaway.pictures.colours import number
 from cutaway.web.jobs import Job, Jobs
 
 
@@ -64,6 +67,27 @@ def test_every_method_on_one_image(server: Server, open_tab: Callable[..., Tab])
     assert shown == len(METHODS)
     assert page.locator("button:has-text('Explain it by every method')").count() == 0
     no_violations(page)
+    assert tab.wrong == []
+
+
+def test_the_pages_of_a_layers_units_are_made(home: Path, server: Server, open_tab: Callable[..., Tab]) -> None:
+    """The score of the first real patch is the highest value of the unit's maps over all training images."""
+    tab = open_tab()
+    page = tab.page
+    page.goto(f"{server.address}/runs/two/e3/layers/3/c2")
+    ask_for(page, "Make the pages of all 12 units of 3")
+    scope = Scope(f"{home}/runs/two@3")
+    options = json.loads((home / "runs/two/run.json").read_text())["data"]["options"]
+    images = np.asarray(load_data(home / "photos", **options).splits["train"].images[:])
+    highest = float(scope.feature_maps(images, ["3"]).maps["3"][:, 2].max())
+    first = page.locator("section[aria-labelledby=excites] .patches figcaption").first
+    assert number(highest) in first.text_content()
+    no_violations(page)
+    for lens in ("exemplars", "imagined"):
+        page.goto(f"{server.address}/runs/two/e3/layers/3?lens={lens}&sort=number")
+        assert page.locator("[data-grid] > li").count() == 12
+        assert page.locator("[data-grid] .label span").all_text_contents() == [str(place) for place in range(12)]
+        no_violations(page)
     assert tab.wrong == []
 
 

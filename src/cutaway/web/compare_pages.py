@@ -18,7 +18,6 @@ from cutaway.views.channels import ChannelsView, responses
 from cutaway.web import kept, seeing
 from cutaway.web.here import Here, endpoint
 from cutaway.web.images import SPLITS, Chosen, chosen_image, find_image
-from cutaway.web.jobs import Job, job_id
 from cutaway.web.layer_pages import some_channels
 from cutaway.web.subject import Subject
 from cutaway.web.tasks import about_subject
@@ -106,7 +105,7 @@ def comparison(here: Here) -> Response:
         split=split,
         opens=lambda layer, other: here.again(layer=layer, other=other),
         shows=lambda number: here.again(image=f"{split}:{number}"),
-        job=_job(here, a, b, split),
+        job=here.job("compare", _about(a, b, split)),
     )
 
 
@@ -226,16 +225,10 @@ def _about(a: Subject, b: Subject, split: str) -> dict[str, object]:
     return {"a": about_subject(a), "b": about_subject(b), "split": split}
 
 
-def _job(here: Here, a: Subject, b: Subject, split: str) -> Job | None:
-    found: Job | None = here.request.app.state.jobs.find(job_id("compare", _about(a, b, split)))
-    return found
-
-
 def measure(here: Here) -> Response:
     """Ask for the similarity of all layers and the images on which the two disagree."""
     a, b = _both(here)
-    here.request.app.state.jobs.want("compare", _about(a, b, _split(a)))
-    return RedirectResponse(here.again(), 303)
+    return here.begin("compare", _about(a, b, _split(a)))
 
 
 ROUTES = [

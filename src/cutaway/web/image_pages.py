@@ -22,7 +22,6 @@ from cutaway.views.images import Answers, ClassScore, Evidence, Explained, Image
 from cutaway.web import kept, seeing
 from cutaway.web.here import Here, endpoint, sentence_page
 from cutaway.web.images import SPLITS, Chosen, chosen_image, find_image, keep_upload
-from cutaway.web.jobs import Job, job_id
 from cutaway.web.layer_pages import some_channels
 from cutaway.web.subject import Subject
 from cutaway.web.tasks import about_subject, explained
@@ -71,7 +70,7 @@ def images(here: Here) -> Response:
         step=PAGE,
         images=_answered(subject, split, rows[first : first + PAGE], arrays) if arrays else [],
         address=lambda name: here.below(subject.parts, "images", name),
-        job=_job(here, "predict", {**about_subject(subject), "split": split}),
+        job=here.job("predict", {**about_subject(subject), "split": split}),
     )
 
 
@@ -125,7 +124,7 @@ def image(here: Here) -> Response:
         image=_view(here, subject, chosen, heats),
         whole=whole,
         walk=here.below(subject.parts, "walk", image=chosen.name),
-        job=None if whole else _job(here, "explain", {**about_subject(subject), "image": chosen.name}),
+        job=None if whole else here.job("explain", {**about_subject(subject), "image": chosen.name}),
     )
 
 
@@ -198,28 +197,17 @@ def _steps(here: Here, subject: Subject, chosen: Chosen) -> Iterator[Step]:
         yield Step(layer, size, channels, address)
 
 
-def start(here: Here, kind: str, about: dict[str, Any]) -> Response:
-    """Begin long work and go back to the page that shows how far it is."""
-    here.request.app.state.jobs.want(kind, about)
-    return RedirectResponse(here.again(), 303)
-
-
 def measure(here: Here) -> Response:
     """Ask for what the network says of every image of a split."""
     subject, split = Subject.of(here), here.request.query_params.get("split", "test")
-    return start(here, "predict", {**about_subject(subject), "split": split})
+    return here.begin("predict", {**about_subject(subject), "split": split})
 
 
 def explain(here: Here) -> Response:
     """Ask for every method on one image."""
     subject = Subject.of(here)
     name = find_image(subject, here.request.path_params["image"]).name
-    return start(here, "explain", {**about_subject(subject), "image": name})
-
-
-def _job(here: Here, kind: str, about: dict[str, Any]) -> Job | None:
-    found: Job | None = here.request.app.state.jobs.find(job_id(kind, about))
-    return found
+    return here.begin("explain", {**about_subject(subject), "image": name})
 
 
 async def upload(request: Request) -> Response:

@@ -96,6 +96,17 @@ def explained(subject: Subject, image: Chosen, method: str) -> kept.Heat:
     )
 
 
+def atlas(about: Mapping[str, Any], site: Site, report: Report) -> str:
+    """The pages of all units of a layer: real patches, statistics, weights and imagined images."""
+    from cutaway.scope.atlas import make_atlas
+
+    subject = subject_of(about, site)
+    data = subject.dataset()
+    if data is None:
+        raise InputError(f"{subject.name} has no data to look for patches in")
+    return str(make_atlas(subject.scope(), data, [about["layer"]], progress=report).path)
+
+
 def compare(about: Mapping[str, Any], site: Site, report: Report) -> str:
     """Two networks on the same images of the first one's data: how alike their layers are, and where they differ."""
     from cutaway.scope import compare as side_by_side

@@ -18,6 +18,7 @@ from cutaway.web.here import Here, endpoint
 from cutaway.web.images import Chosen, chosen_image
 from cutaway.web.layer_pages import scale_for
 from cutaway.web.subject import Subject
+from cutaway.web.tasks import about_subject
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +58,19 @@ def unit(here: Here) -> Response:
         address=address,
         before="" if near[0] is None else address(name, near[0]),
         after="" if near[1] is None else address(name, near[1]),
+        job=here.job("atlas", _about(subject, name)),
         data=subject.run.info["data"]["source"] if subject.run else subject.named.data if subject.named else "",
     )
+
+
+def _about(subject: Subject, layer: str) -> dict[str, Any]:
+    return {**about_subject(subject), "layer": layer}
+
+
+def make(here: Here) -> Response:
+    """Ask for the pages of all units of the layer."""
+    subject = Subject.of(here)
+    return here.begin("atlas", _about(subject, subject.layer(here.request.path_params["layer"]).name))
 
 
 def _unit(subject: Subject, layer: str, channel: int) -> UnitView:
@@ -111,4 +123,5 @@ def _history(subject: Subject, image: Chosen, layer: str, channel: int) -> Histo
 
 def routes(prefix: str) -> list[Route]:
     """The addresses below a run's epoch or a model."""
-    return [Route(f"{prefix}/layers/{{layer}}/c{{channel:int}}", endpoint(unit))]
+    address = f"{prefix}/layers/{{layer}}/c{{channel:int}}"
+    return [Route(address, endpoint(unit), methods=["GET"]), Route(address, endpoint(make), methods=["POST"])]

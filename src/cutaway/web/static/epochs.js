@@ -115,7 +115,7 @@ export function goToEpochs(prepare) {
 
 /** The line in each chart that says where the slider stands. */
 export function moveCursors(epoch) {
-  for (const line of document.querySelectorAll(".cursor")) {
+  for (const line of document.querySelectorAll(".cursor[data-unit]")) {
     const x = String(Number(line.dataset.left) + epoch * Number(line.dataset.unit));
     line.removeAttribute("hidden");
     line.setAttribute("x1", x);
