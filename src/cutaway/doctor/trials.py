@@ -24,6 +24,7 @@ from cutaway.doctor.remedies import Remedy, remedies
 from cutaway.errors import InputError
 from cutaway.files import write_json
 from cutaway.runs import Run, new_run_path, open_run
+from cutaway.showing import Listed, Shown
 from cutaway.training import Diverged, Interrupted, Watcher, resume, train
 
 _STEPS = 60
@@ -34,7 +35,7 @@ Tell = Callable[["Trial"], None]
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Shown):
     """What one remedy reached.
 
     Attributes:
@@ -77,7 +78,7 @@ class _Budget(Watcher):
 
 def try_remedies(
     run: Run | str | Path, *, steps: int = _STEPS, rounds: int = _ROUNDS, tell: Tell | None = None
-) -> list[Trial]:
+) -> Listed[Trial]:
     """Try remedies for a run and return what each reached, the best first.
 
     Args:
@@ -92,7 +93,7 @@ def try_remedies(
     record = run if isinstance(run, Run) else open_run(run)
     known = read_record(record)
     clinic = _Clinic(record, known, data_of(known), steps * 2 ** (rounds - 1))
-    return _halving(clinic, findings(known), steps, rounds, tell or (lambda trial: None))
+    return Listed(_halving(clinic, findings(known), steps, rounds, tell or (lambda trial: None)))
 
 
 def data_of(record: Record) -> Dataset:

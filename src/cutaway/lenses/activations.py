@@ -19,6 +19,7 @@ from cutaway.lenses.capture import call_name, capture, images_for, is_leaf
 from cutaway.lenses.layouts import channels_first, channels_last_shapes
 from cutaway.lenses.saturation import Ends, ends_of_call, ends_of_module, is_activation
 from cutaway.restoring import untouched
+from cutaway.showing import Shown
 
 
 def feature_maps(network: nn.Module, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -49,7 +50,7 @@ def feature_maps(network: nn.Module, images: Tensor, layers: Sequence[str] | Non
 
 
 @dataclass(frozen=True)
-class ActivationStatistics:
+class ActivationStatistics(Shown):
     """How one activation behaves over a set of images.
 
     Attributes:

@@ -30,12 +30,13 @@ from cutaway.scope import juxtaposed
 from cutaway.scope.microscope import Scope
 from cutaway.scope.result import Result
 from cutaway.scope.sides import Passes, Side, batches, drawn, known_classes, layers_of, pairs_of, run_both
+from cutaway.showing import Table
 
 GRADIENT_IMAGES = 256  # a backward pass costs two forward ones, and a mean gradient settles early
 SHOWN = 24  # disagreements that are kept with their pixels
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Result):
     """Two networks on the same images; "the first" is A and "the second" is B.
 
@@ -76,9 +77,13 @@ class Comparison(Result):
         """The M layers of B."""
         return self.similarity.layers_b
 
+    def picture(self) -> Picture:
+        """The similarity matrix."""
+        return juxtaposed.matrix(self.similarity, self.names)
+
     def pictures(self) -> dict[str, Picture]:
         """The similarity matrix; disagreements; kernels, gradients and maps of one layer side by side."""
-        found = {"similarity": juxtaposed.matrix(self.similarity, self.names)}
+        found = {"similarity": self.picture()}
         if self.agreement is not None and len(self.agreement.disagreeing):
             found["disagreements"] = juxtaposed.disagreements(
                 self.agreement, self.views.pixels, self.classes, self.names
@@ -110,6 +115,10 @@ class Comparison(Result):
             _row(layer, cka[index], others, self.gradients[side].get(layer), by_source.get(layer))
             for index, layer in enumerate(layers)
         ]
+
+    def numbers(self) -> Sequence[Table]:
+        """The layers of A and of B."""
+        return tuple(Table.of(self.layer_rows(side)) for side in (0, 1))
 
     def figures(self) -> dict[str, Any]:
         """All its numbers except the arrays, JSON-able."""

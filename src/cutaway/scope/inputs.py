@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,18 @@ from torch import Tensor
 from cutaway.data import Undecodable, decode, load_data
 from cutaway.errors import InputError
 from cutaway.models import Preprocessing
+from cutaway.pictures import image_grid
 from cutaway.runs import is_run, resolve
+from cutaway.showing import Card, Shown
 
 _PLACE = re.compile(r"(train|val|test):(\d+)")
 # Standardised pixels reach 3 or so; a float this far outside the range is a picture that was not standardised.
 _FAR = 8.0
+_SHOWN = 32  # images in a notebook
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Inputs(Shown):
     """Images as the network sees them and as people do.
 
     Attributes:
@@ -40,6 +43,12 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def card(self) -> Card:
+        """The images with their names, and what the network sees."""
+        names = self.names[:_SHOWN]
+        grid = replace(image_grid(self.pixels[:_SHOWN].numpy(), names), caption=", ".join(names))
+        return Card("", (grid.still(), {"the network sees": self.values}))
 
 
 def read_inputs(images: Any, preprocessing: Preprocessing | None, spec: str = "") -> Inputs:

@@ -24,6 +24,7 @@ from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.forward import Forward, opened
 from cutaway.lenses.targets import Target, TargetLike, parse_target
 from cutaway.restoring import untouched
+from cutaway.showing import Shown
 
 AnyTarget = TargetLike | list[TargetLike] | Tensor | Target | None
 Precision = Literal["fp32", "bf16", "auto"]
@@ -36,7 +37,7 @@ _good_for: WeakKeyDictionary[nn.Module, set[tuple[str, str]]] = WeakKeyDictionar
 
 
 @dataclass(frozen=True)
-class Attribution:
+class Attribution(Shown):
     """Where in the images the evidence for a score is.
 
     Attributes:
