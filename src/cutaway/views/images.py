@@ -13,6 +13,7 @@ from cutaway.errors import InputError
 from cutaway.pictures.colours import Scale
 from cutaway.pictures.explanation import heat_scale, overlay
 from cutaway.pictures.stills import Still, small_still
+from cutaway.views.checks import own_check
 from cutaway.words import Words
 
 if TYPE_CHECKING:
@@ -216,19 +217,6 @@ def _explain(
         return explained
 
     return [of(index) for index in range(len(images))]
-
-
-def own_check(check: Mapping[str, Any], index: int, count: int) -> dict[str, Any]:
-    """Of a certificate about `count` images the checks of image `index`: a list holds one number an image.
-
-    >>> own_check({"score": [8.6, 7.9], "similarity": 0.1}, 1, 2)
-    {'score': 7.9, 'similarity': 0.1}
-    """
-    several = (list, tuple)
-    return {
-        name: value[index] if isinstance(value, several) and len(value) == count else value
-        for name, value in check.items()
-    }
 
 
 def prepared(

@@ -18,7 +18,8 @@ from cutaway.pictures.colours import Scale
 from cutaway.pictures.explanation import heat_scale, overlay
 from cutaway.pictures.stills import Still, small_still
 from cutaway.views.channels import ChannelsView, responses
-from cutaway.views.images import Answers, ClassScore, Evidence, Explained, ImageView, own_check, prepared
+from cutaway.views.checks import own_check
+from cutaway.views.images import Answers, ClassScore, Evidence, Explained, ImageView, prepared
 from cutaway.web import kept, seeing
 from cutaway.web.here import Here, endpoint, sentence_page
 from cutaway.web.images import SPLITS, Chosen, chosen_image, find_image, keep_upload
