@@ -1,8 +1,8 @@
 """The atlas of every convolutional unit of a network: how long it takes, how large it is, how fast its pages open.
 
 The time is that of the call that a user makes, from a network in memory to the last file, by what was being done. It
-may be made in two sittings, first with --no-images: the second finds what the first has left, and the two times add up.
-Pages are those of 200 units drawn at random, each read from disk by a new process's first look and once more.
+may be made in several sittings: what is stopped (Ctrl-C, or `timeout`) tells what it did, the next one goes on, and
+the times add up. Pages are those of 200 units drawn at random, each read from disk.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import statistics
 import sys
 import time
@@ -21,9 +22,9 @@ import torch
 
 import cutaway
 from cutaway.data.parallel import usable_cores
-from cutaway.runs.atlas import Atlas, open_atlas
+from cutaway.runs.atlas import Atlas, newest_atlas, open_atlas
 from cutaway.scope import Scope
-from cutaway.scope.atlas import make_atlas
+from cutaway.scope.atlas import atlas_folder, make_atlas
 from cutaway.views.layer import exemplar_sprite, imagined_sprite, view_layer
 from cutaway.views.unit import view_unit
 
@@ -39,32 +40,30 @@ class Clock:
 
     def __call__(self, label: str, done: int, total: int) -> None:
         now = time.perf_counter()
+        self.seconds[self.label] = self.seconds.get(self.label, 0.0) + now - self.since
         if label != self.label:
-            self.seconds[self.label] = self.seconds.get(self.label, 0.0) + now - self.since
-            self.label, self.since = label, now
-            print(f"{label} ...", file=sys.stderr, flush=True)
-
-    def result(self) -> dict[str, float]:
-        """Seconds by label."""
-        self("", 0, 0)
-        return self.seconds
+            print(f"{self.label}: {self.seconds[self.label]:.1f} s", file=sys.stderr, flush=True)
+        self.label, self.since = label, now
 
 
-def made(given: argparse.Namespace) -> tuple[Atlas, dict[str, float], float]:
-    """The atlas, seconds by kind of work, and processor seconds of all processes."""
+def made(given: argparse.Namespace) -> tuple[Atlas, dict[str, float], bool]:
+    """The atlas, seconds by kind of work, and whether it is finished."""
     scope = Scope(given.model, weights=given.weights)
     data = cutaway.load_data(given.data, size=scope.shape[1] if scope.shape else None)
-    clock, before = Clock(), sum(os.times()[:4])
-    atlas = make_atlas(
-        scope,
-        data,
-        folder=given.folder,
-        split=given.split,
-        images=not given.no_images,
-        steps=given.steps,
-        progress=clock,
-    )
-    return atlas, clock.result(), sum(os.times()[:4]) - before
+    clock, finished = Clock(), True
+    options = {"folder": given.folder, "split": given.split, "images": not given.no_images, "steps": given.steps}
+    try:
+        atlas = make_atlas(scope, data, progress=clock, **options)
+    except KeyboardInterrupt:
+        found = newest_atlas(Path(given.folder).parent if given.folder else atlas_folder(scope))
+        assert found is not None
+        atlas, finished = found, False
+    clock("", 0, 0)
+    return atlas, clock.seconds, finished
+
+
+def stop(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def pages(atlas: Atlas) -> dict[str, float]:
@@ -106,9 +105,12 @@ def main() -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--no-images", action="store_true")
     given = parser.parse_args()
-    load = os.getloadavg()[0]
-    atlas, seconds, processor = made(given)
+    signal.signal(signal.SIGTERM, stop)
+    load, before = os.getloadavg()[0], sum(os.times()[:4])
+    atlas, seconds, finished = made(given)
+    processor = sum(os.times()[:4]) - before
     told = {
+        "finished": finished,
         "units": sum(layer.channels for layer in atlas.layers.values()),
         "layers": len(atlas.layers),
         "images": atlas.info["data"]["images"],

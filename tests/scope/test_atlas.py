@@ -23,7 +23,7 @@ from cutaway.lenses.capture import capture
 from cutaway.models import Preprocessing
 from cutaway.runs.atlas import Atlas, find_model_atlas
 from cutaway.scope import Scope
-from cutaway.scope.atlas import atlas_folder, make_atlas, patches, responses
+from cutaway.scope.atlas import atlas_folder, make, make_atlas, patches, responses
 from cutaway.views.unit import UnitView, view_unit
 
 COUNT = 90
@@ -285,17 +285,23 @@ KILLED = """
 import sys
 from pathlib import Path
 from tests.scope import test_atlas as here
-from cutaway.scope.atlas import make, make_atlas
-make.CHUNK = 8
-data = here.dataset(here.pixels())
-make_atlas(here.scope(here.network(40)), data, folder=Path(sys.argv[1]), steps=int(sys.argv[2]), k=3)
+from cutaway.scope.atlas import make
+make.CHUNK, make._precision = 8, lambda _: "fp32"
+here.forty(Path(sys.argv[1]))
 """
 
 
-def test_what_was_killed_goes_on_to_the_same_files(tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    _process(whole).wait()
-    child = _process(killed)
+def forty(folder: Path) -> Atlas:
+    """An atlas that takes a while."""
+    return make_atlas(scope(network(40)), dataset(pixels()), folder=folder, steps=24, k=3)
+
+
+def test_what_was_killed_goes_on_to_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(make, "CHUNK", 8)
+    monkeypatch.setattr(make, "_precision", lambda _: "fp32")
+    whole, killed, root = forty(tmp_path / "whole"), tmp_path / "killed", Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}"}
+    child = subprocess.Popen([sys.executable, "-c", KILLED, str(killed)], cwd=root, env=environment)
     try:
         deadline = time.monotonic() + 120
         while len(list((killed / "imagined").rglob("*.safetensors"))) < 2:
@@ -305,15 +311,9 @@ def test_what_was_killed_goes_on_to_the_same_files(tmp_path: Path) -> None:
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    assert len(files(killed)) < len(files(whole))
-    assert _process(killed).wait() == 0
-    assert files(killed) == files(whole)
-
-
-def _process(folder: Path) -> subprocess.Popen[bytes]:
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", KILLED, str(folder), "24"]
-    return subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}"})
+    assert len(files(killed)) < len(files(whole.path))
+    forty(killed)
+    assert files(killed) == files(whole.path)
 
 
 def test_one_process_makes_the_same_as_several(tmp_path: Path, atlas: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,9 @@ def feature_maps(network: nn.Module, images: Tensor, layers: Sequence[str] | Non
     return found
 
 
+_WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
+
+
 @dataclass(frozen=True)
 class ActivationStatistics(Shown):
     """How one activation behaves over a set of images.
@@ -203,13 +206,13 @@ class ActivationWatch:
             if is_activation(module):
                 self.inside_activation -= 1
                 self.activation(name, args, output, ends_of_module(module))
-            elif is_leaf(module) and isinstance(output, Tensor):
+            elif isinstance(output, Tensor) and (is_leaf(module) or isinstance(module, _WEIGHTED)):
                 self._pass_on(name, module, args, output)
 
         return hook
 
     def _pass_on(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+        if isinstance(module, _WEIGHTED):
             self.weighted = (name, isinstance(module, nn.Linear))
             self.origin[output] = self.weighted
         else:

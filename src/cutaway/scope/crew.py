@@ -104,6 +104,7 @@ def _hear(pipe: Connection, workers: dict[Connection, ForkProcess], tick: Tick) 
 def _work(work: Callable[[Iterable[int], Tick], None], jobs: Iterator[int], pipe: Connection, parent: int) -> None:
     """What a process does; whatever goes wrong is told through the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and at once, whatever it does itself when it is ended
 
     def tick(images: int) -> None:
         if os.getppid() != parent:
