@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import nn
 import cutaway
 from cutaway.cli import main
 from cutaway.cli.terminal import TerminalWatcher
-from cutaway.doctor import Trial, try_remedies, watch
+from cutaway.doctor import Trial, try_one_batch, try_remedies, watch
 from cutaway.errors import InputError
 from cutaway.models import load_model
 from cutaway.runs import Run, open_run
@@ -179,11 +180,27 @@ def test_remedies_are_measured_side_by_side_and_the_winner_continues(
     assert not any((Path(trial.run) / "checkpoints").exists() for trial in losers)
 
 
+@pytest.mark.parametrize(("name", "learnt"), [("make", True), ("last_relu", False)])
+def test_one_batch_over_and_over_tells_whether_a_network_can_learn(
+    name: str, learnt: bool, photos: Path, networks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(photos, f"{networks}:{name}", tmp_path, epochs=1, flip="random", shift=2)
+    once = try_one_batch(run)
+    assert once.info["data"]["facts"]["distinct"]["train"] == 32
+    assert (once.info["recipe"]["shift"], once.info["recipe"]["flip"]) == (0, "none")
+    lines = once.metrics("step")
+    assert len(lines) == 100
+    told = {rule for finding in cutaway.diagnose(once) for rule in (finding.rule, *finding.also)}
+    assert ("one-batch-not-learnt" in told) is not learnt
+    assert (lines[-1]["loss"] < 0.5 * math.log(4)) is learnt
+
+
 def test_what_cannot_be_tried_is_one_sentence(photos: Path, networks: Path, tmp_path: Path) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     watch(network, torch.optim.SGD(network.parameters(), 0.1), tmp_path / "mine", 2).close()
-    with pytest.raises(InputError, match="a loop that is not Cutaway's"):
-        try_remedies(tmp_path / "mine")
+    for attempt in (try_remedies, try_one_batch):
+        with pytest.raises(InputError, match="a loop that is not Cutaway's"):
+            attempt(tmp_path / "mine")
     copy = tmp_path / "copy"
     shutil.copytree(photos, copy)
     run = trained(copy, f"{networks}:make", tmp_path, epochs=1)

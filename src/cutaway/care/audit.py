@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from cutaway.care.cleaning import Suggestion, suggest
-from cutaway.care.duplicates import Duplicates, Leak, find_duplicates, leaking_pairs, leaks, two_classes
-from cutaway.care.hashing import threshold
-from cutaway.care.measures import Measures, measure
+from cutaway.care.leaks import Leak, leaking_pairs, leaks, two_classes
 from cutaway.data.cache import Progress, every, read_header
 from cutaway.data.dataset import Dataset
 from cutaway.data.decode import Header
+from cutaway.data.duplicates import Duplicates, find_duplicates
+from cutaway.data.hashing import threshold
 from cutaway.data.load import load_data
+from cutaway.data.measures import Measures, measure
 from cutaway.errors import InputError
 from cutaway.showing import Card, Shown, Table
 from cutaway.words import words

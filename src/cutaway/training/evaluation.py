@@ -15,6 +15,7 @@ from cutaway.models import load_model
 from cutaway.runs import resolve
 from cutaway.showing import Card, Shown, Table
 from cutaway.training.measure import predict_split, report
+from cutaway.training.mislabelled import label_issues
 from cutaway.training.precision import Plan, choose_device
 from cutaway.training.watcher import Watcher
 
@@ -62,7 +63,7 @@ def evaluate(
 
     Returns:
         accuracy (0..1) with its 95 % interval, top5, loss, per-class precision and recall, confusion (rows true,
-        columns predicted), calibration, `split`, `size`, `epoch`, and `warnings`.
+        columns predicted), calibration, `split`, `size`, `epoch`, `warnings`, and `label_issues` (see `label_issues`).
 
     Raises:
         InputError: no such run, epoch or split, or other data than the run was trained on.
@@ -77,8 +78,11 @@ def evaluate(
     model = load_model(f"{record.folder.path}@{epoch}")
     plan = Plan(choose_device(device), channels_last=True, matrices=True)
     plan.place(model.network)
-    result = Evaluation(report(predict_split(model, dataset.splits[split], plan, watch.work), dataset.classes))
+    part = dataset.splits[split]
+    predictions = predict_split(model, part, plan, watch.work)
+    result = Evaluation(report(predictions, dataset.classes))
     result |= {
+        "label_issues": None if split == "train" else label_issues(predictions, part, dataset.classes),
         "run": record.name,
         "split": split,
         "epoch": epoch,
