@@ -62,12 +62,22 @@ class Label:
 
 
 def framed(
-    grid: Bytes, *, title: str = "", labels: Iterable[Label] = (), scale: Scale | None = None, caption: str = ""
+    grid: Bytes,
+    *,
+    title: str = "",
+    labels: Iterable[Label] = (),
+    scale: Scale | None = None,
+    caption: str = "",
+    written: Sequence[str] = (),
 ) -> Picture:
-    """`grid`, uint8 (H, W, 3), on paper with its title above and its scale bar below."""
+    """`grid`, uint8 (H, W, 3), on paper with its title above and its scale bar below; `written` stands on it already.
+
+    Where a name has signs that no font here has, a line below says which to install.
+    """
     top = MARGIN + (TITLE_SIZE + 10 if title else 0)
     labels = list(labels)
-    hint = NO_FONT if any(font_for(plain(text)) is None for text in (title, *(label.text for label in labels))) else ""
+    texts = (title, *(label.text for label in labels), *written)
+    hint = NO_FONT if any(font_for(plain(text)) is None for text in texts) else ""
     bottom = MARGIN + (BAR_HEIGHT + LABEL_SIZE + 18 if scale else 0) + (LABEL_SIZE + 10 if hint else 0)
     words_end = max((label.column + text_width(plain(label.text), label.size) for label in labels), default=0)
     titles_end = max(text_width(title, TITLE_SIZE), text_width(hint, LABEL_SIZE))
