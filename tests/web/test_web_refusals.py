@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from serving import Server
+from serving import Server, start_server
 
 SAYS = {
     "/runs/nobody": "there is no run folder ",
@@ -120,11 +120,8 @@ def test_damaged_weights_are_one_sentence(server: Server) -> None:
 
 
 def test_a_folder_without_runs_says_how_to_make_one(home: Path, tmp_path: Path) -> None:
-    from serving import Server as Running
 
-    from conftest import start_server
-
-    empty: Running = start_server(home, tmp_path)
+    empty = start_server(home, tmp_path)
     try:
         text = empty.ask("/").text
         assert "There is no run in" in text
