@@ -196,7 +196,8 @@ def test_every_part_has_its_certificate(atlas: Atlas) -> None:
         assert certificate["weights"] == atlas.info["weights"] == scope().certify(empty()).weights
         assert set(certificate["versions"]) == {"cutaway", "torch"}
     assert found["exemplars"]["check"]["replay_gap"] < 1e-6
-    assert found["responses"]["check"]["above_exemplars"] == 0
+    assert found["responses"]["check"] == {"units": 10, "above_exemplars": 0}
+    assert found["weights"]["check"] == {"inputs": 6, "followed": 6}
 
 
 def empty() -> Any:

@@ -21,12 +21,18 @@ def write_weights(job: Job) -> None:
         return
     wires = wiring(job.scope.network, job.scanner.image(0))
     connections = Connections(job.scope.network, wires)
-    certificate = job.certificate("weights", {"inputs": INPUTS, "strongest": STRONGEST}, {})
     for layer in missing:
         if connections.has_kernels(layer):
             arrays, total = _arrays(connections, layer)
+            check = {"inputs": total, "followed": _followed(wires[layer])}
+            certificate = job.certificate("weights", {"slices": INPUTS, "strongest": STRONGEST}, check)
             about = {"layers": connections.names, "wires": _plain(wires[layer]), "inputs": total}
             job.write("weights", layer, arrays, {**about, "certificate": certificate})
+
+
+def _followed(wires: Wires) -> int:
+    """How many inputs of a layer are known to come from which unit."""
+    return len({number for wire in wires for number in range(wire.first, wire.stop)})
 
 
 def _arrays(connections: Connections, layer: str) -> tuple[Arrays, int]:
