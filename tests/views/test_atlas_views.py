@@ -13,7 +13,7 @@ from cutaway.files import write_json
 from cutaway.pictures.colours import Scale
 from cutaway.pictures.stills import Still, packed, small_still
 from cutaway.runs.atlas import Atlas, LayerRecord, open_atlas, write_arrays
-from cutaway.views.layer import exemplar_sprite, imagined_sprite, kernel_sprite, map_sprite, view_layer
+from cutaway.views.layer import exemplar_sprite, imagined_sprite, view_layer
 from cutaway.views.unit import map_view, source_name, strongest_inputs, view_unit
 
 LAYERS = {
@@ -151,18 +151,6 @@ def test_imagined_images_come_as_far_as_they_are_made(atlas: Atlas) -> None:
     sprite = imagined_sprite(atlas, "block/second")
     assert sprite is not None
     assert sprite.channels == (2, 3)
-
-
-def test_maps_and_kernels_as_one_picture() -> None:
-    maps = np.zeros((5, 4, 6), np.float32)
-    maps[1:] = np.random.default_rng(0).normal(size=(4, 4, 6))
-    sprite = map_sprite(maps, columns=3)
-    assert (sprite.layout.count, sprite.layout.columns) == (5, 3)
-    assert sprite.cell(4)[2:] == (4 * sprite.zoom, 6 * sprite.zoom)
-    assert (sprite.still.height, sprite.still.width) == sprite.layout.size
-    kernels = np.random.default_rng(0).normal(size=(5, 20, 3, 3)).astype(np.float32)
-    assert kernel_sprite(kernels).layout.count == 5
-    assert kernel_sprite(kernels, "gradients").kind == "gradients"
 
 
 def test_a_map_over_its_image() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from cutaway.pictures.colours import Scale, palette, to_indices
-from cutaway.views.sprite import image_sprite, map_sprite
+from cutaway.views.sprite import map_sprite
 
 
 def test_each_tile_holds_the_colours_of_its_map() -> None:
@@ -25,16 +25,6 @@ def test_each_on_its_own_scale_reaches_its_ends() -> None:
     sheet = np.array(Image.open(io.BytesIO(map_sprite(maps, shared=False).png)))
     assert sheet.max() == 250
     assert (sheet == 250).sum() == 2
-
-
-def test_photographs_are_shown_as_they_are() -> None:
-    images = np.random.default_rng(0).integers(0, 255, (3, 3, 6, 8), dtype=np.uint8)
-    sprite = image_sprite(images)
-    sheet = np.array(Image.open(io.BytesIO(sprite.png)))
-    left, top = sprite.corners[2]
-    assert (sheet[top : top + 6, left : left + 8] == images[2].transpose(1, 2, 0)).all()
-    grey = np.array(Image.open(io.BytesIO(image_sprite(images[:, :1]).png)))
-    assert (grey[:6, :8, 2] == images[0, 0]).all()
 
 
 def test_the_ends_of_the_palette_are_the_ends_of_the_scale() -> None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from cutaway.pictures.colours import number
 from cutaway.pictures.mosaic import whole_zoom
-from cutaway.views.layer import LayerView
-from cutaway.views.layer import Sprite as Sheet
+from cutaway.views.layer import LayerView, Sheet
 from cutaway.views.sprite import Sprite, Tile
 from cutaway.words import Words
 
@@ -17,7 +16,7 @@ _TILE = 84  # pixels that a tile is brought near to
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A grid on a page: its kind ("exemplars", "imagined", "maps", "kernels", "gradients"), its picture, its tiles."""
+    """A grid on a page: its kind ("exemplars" or "imagined"), its picture, its tiles."""
 
     kind: str
     sprite: Sprite
@@ -45,9 +44,7 @@ def sheet(found: Sheet, layer: LayerView, address: Callable[[str, int], str], sa
     size, tile = found.layout.size, (found.layout.height, found.layout.width)
     zoom = whole_zoom(max(tile), _TILE)
     flags = tuple(tile.dead for tile in tiles)
-    return Grid(
-        found.kind, Sprite(found.still.data, size, tile, zoom, found.scale, tuple(corners.values()), flags), tiles
-    )
+    return Grid(found.kind, Sprite(found.still.data, size, tile, zoom, None, tuple(corners.values()), flags), tiles)
 
 
 def _spoken(channel: int, high: float | None, dead: bool, say: Words) -> str:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cutaway.errors import unknown
-from cutaway.pictures.colours import Bytes, Scale
-from cutaway.pictures.grids import kernel_groups
-from cutaway.pictures.mosaic import Layout, Mosaic, mosaic, place, whole_zoom
+from cutaway.pictures.colours import Bytes
+from cutaway.pictures.mosaic import Layout, place
 from cutaway.pictures.stills import Still
 from cutaway.runs.atlas import Atlas, LayerRecord
 from cutaway.views.patches import best_crops
-
-_TILE = 64  # pixels that a cell is brought near to
-_KERNELS = 8  # input channels that a cell of kernels shows
 
 
 @dataclass(frozen=True)
@@ -88,30 +83,20 @@ _KEYS: dict[str, Callable[[ChannelRow], Any]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Sprite:
-    """One picture of a whole grid.
+class Sheet:
+    """One picture of photographs, one of each channel.
 
     Attributes:
-        kind: "maps", "kernels", "gradients", "exemplars" or "imagined".
+        kind: "exemplars" or "imagined".
         still: the picture.
         layout: where its cells lie.
         channels: which channel each cell shows.
-        scale: the colour scale; None for photographs.
-        zoom: pixels a value, or a pixel of a photograph.
     """
 
     kind: str
     still: Still
     layout: Layout
     channels: tuple[int, ...]
-    scale: Scale | None
-    zoom: int
-
-    def cell(self, channel: int) -> tuple[int, int, int, int]:
-        """Top, left, height and width of a channel's cell, in pixels of the picture."""
-        if channel not in self.channels:
-            raise unknown("channel", str(channel), map(str, self.channels), "in this picture")
-        return *self.layout.corner(self.channels.index(channel)), self.layout.height, self.layout.width
 
 
 def view_layer(atlas: Atlas, layer: str) -> LayerView:
@@ -149,57 +134,22 @@ def _rows(atlas: Atlas, layer: LayerRecord) -> list[ChannelRow]:
     ]
 
 
-def map_sprite(
-    maps: NDArray[Any], scale: Scale | None = None, *, shared: bool = True, columns: int | None = None
-) -> Sprite:
-    """The maps (C, h, w) of all channels of a layer on one image; dead ones are hatched.
-
-    Args:
-        maps: float (C, h, w).
-        scale: None for the one that just holds them.
-        shared: one scale for all, or each its own.
-        columns: cells in a row; None for a picture about as high as wide.
-    """
-    scale = scale or Scale.of(maps, shared=shared)
-    zoom = whole_zoom(max(maps.shape[1:]), _TILE)
-    layout = _layout(len(maps), maps.shape[1] * zoom, maps.shape[2] * zoom, columns)
-    return _drawn("maps", mosaic(maps, scale, layout, zoom), layout, scale, zoom)
-
-
-def kernel_sprite(
-    kernels: NDArray[Any],
-    kind: Literal["kernels", "gradients"] = "kernels",
-    scale: Scale | None = None,
-    *,
-    columns: int | None = None,
-) -> Sprite:
-    """The kernels (out, in, kh, kw) of a layer, or their gradients: of each the inputs with the largest weights."""
-    inputs = min(_KERNELS, kernels.shape[1])
-    strongest = np.argsort(-np.square(kernels).sum((2, 3)), axis=1, kind="stable")[:, :inputs]
-    shown = np.take_along_axis(kernels, np.sort(strongest, 1)[:, :, None, None], axis=1)
-    scale = scale or Scale.of(shown, "signed")
-    zoom = whole_zoom(max(kernels.shape[2:]), 16)
-    groups = kernel_groups(shown, scale, zoom)
-    layout = _layout(len(groups), groups.shape[1], groups.shape[2], columns, gap=6)
-    return _drawn(kind, Mosaic(place(groups, layout), scale.kind), layout, scale, zoom)
-
-
-def exemplar_sprite(atlas: Atlas, layer: str, *, columns: int | None = None) -> Sprite | None:
+def exemplar_sprite(atlas: Atlas, layer: str) -> Sheet | None:
     """The best patch of every channel of a layer; None where the exemplars are not made yet."""
     found = atlas.layer(layer)
     crops = best_crops(atlas, found)
-    return _photographs("exemplars", crops, columns) if crops else None
+    return _photographs("exemplars", crops) if crops else None
 
 
-def imagined_sprite(atlas: Atlas, layer: str, *, columns: int | None = None) -> Sprite | None:
+def imagined_sprite(atlas: Atlas, layer: str) -> Sheet | None:
     """The imagined image of every channel of a layer that has one; None where none has."""
     images = atlas.imagined_all(layer)
     if not images:
         return None
-    return _photographs("imagined", {channel: Still.read(data).pixels for channel, data in images.items()}, columns)
+    return _photographs("imagined", {channel: Still.read(data).pixels for channel, data in images.items()})
 
 
-def _photographs(kind: str, pixels: Mapping[int, Bytes], columns: int | None) -> Sprite:
+def _photographs(kind: str, pixels: Mapping[int, Bytes]) -> Sheet:
     """Photographs (h, w, 3) by channel, each in the middle of its cell; what is around them is transparent."""
     height, width = (max(image.shape[side] for image in pixels.values()) for side in (0, 1))
     tiles = np.zeros((len(pixels), height, width, 4), np.uint8)
@@ -207,16 +157,11 @@ def _photographs(kind: str, pixels: Mapping[int, Bytes], columns: int | None) ->
         top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
         part = cell[top : top + image.shape[0], left : left + image.shape[1]]
         part[..., :3], part[..., 3] = image, 255
-    layout = _layout(len(tiles), height, width, columns)
-    return Sprite(kind, Still.png(place(tiles, layout, between=0)), layout, tuple(pixels), None, 1)
+    layout = _layout(len(tiles), height, width)
+    return Sheet(kind, Still.png(place(tiles, layout, between=0)), layout, tuple(pixels))
 
 
-def _drawn(kind: str, drawn: Mosaic, layout: Layout, scale: Scale, zoom: int) -> Sprite:
-    height, width = layout.size
-    return Sprite(kind, Still(drawn.png(), "image/png", height, width), layout, tuple(range(layout.count)), scale, zoom)
-
-
-def _layout(count: int, height: int, width: int, columns: int | None, gap: int = 2) -> Layout:
+def _layout(count: int, height: int, width: int, gap: int = 2) -> Layout:
     """A grid about as high as wide."""
-    wanted = columns or max(1, round(math.sqrt(count * (height + gap) / (width + gap))))
+    wanted = max(1, round(math.sqrt(count * (height + gap) / (width + gap))))
     return Layout(count, min(count, wanted), height, width, gap)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cutaway.pictures.colours import Scale, to_indices
 from cutaway.pictures.mosaic import Layout, Mosaic, dead_maps, place, whole_zoom
@@ -78,16 +76,6 @@ def map_sprite(maps: NDArray[Any], scale: Scale | None = None, wanted: int = TIL
     layout = _layout(maps.shape)
     png = Mosaic(place(entries, layout), scale.kind).png()
     return _sprite(png, layout, scale, tuple(dead_maps(maps).tolist()), wanted)
-
-
-def image_sprite(images: NDArray[np.uint8], wanted: int = TILE) -> Sprite:
-    """Images uint8 (N, C, h, w), grey or colour, as photographs."""
-    colours = np.repeat(images[:, :1], 3, axis=1) if images.shape[1] < 3 else images[:, :3]
-    layout = _layout((len(images), *images.shape[2:]))
-    sheet = place(np.ascontiguousarray(colours.transpose(0, 2, 3, 1)), layout)
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "PNG", compress_level=4)
-    return _sprite(buffer.getvalue(), layout, None, (False,) * len(images), wanted)
 
 
 def _layout(shape: tuple[int, ...]) -> Layout:
