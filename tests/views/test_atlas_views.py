@@ -126,14 +126,13 @@ def test_rows_and_their_order(atlas: Atlas) -> None:
 def test_one_picture_shows_every_patch_where_it_says(atlas: Atlas) -> None:
     keep_exemplars(atlas, "first", [3.0, 2.0, 1.0])
     keep_images(atlas, [0, 1, 2])
-    sprite = exemplar_sprite(open_atlas(atlas.path), "first", columns=2)
+    sprite = exemplar_sprite(open_atlas(atlas.path), "first")
     assert sprite is not None
     assert sprite.channels == (0, 1, 2)
     for channel in range(3):
-        top, left, height, width = sprite.cell(channel)
-        cell = sprite.still.pixels[top : top + height, left : left + width]
+        top, left = sprite.layout.corner(channel)
+        cell = sprite.still.pixels[top : top + sprite.layout.height, left : left + sprite.layout.width]
         assert np.array_equal(cell, images()[channel].transpose(1, 2, 0)[1:4, 1:4])
-    assert error(lambda: sprite.cell(7)).startswith("channel '7' is not in this picture")
 
 
 def test_imagined_images_come_as_far_as_they_are_made(atlas: Atlas) -> None:
