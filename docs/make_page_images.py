@@ -24,15 +24,15 @@ SIZE = {"width": 1280, "height": 820}
 def main() -> None:
     """Start a server, take a picture of each page, and stop it."""
     options = arguments()
-    words = [sys.executable, "-m", "cutaway", "serve", str(options.folder), "--port", "0"]
-    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    words = [sys.executable, "-m", "cutaway", "serve", options.folder.name, "--port", "0"]
+    # From beside the folder, so that no path of this machine is on a picture.
+    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=options.folder.resolve().parent)
     assert server.stdout is not None
     address = server.stdout.readline().strip().rstrip("/")
     run = f"{address}/runs/{options.run}"
     layer = f"{run}/layers/{options.layer}"
     shots = {
         "runs": (f"{address}/", "en", "light"),
-        "run": (run, "en", "light"),
         "layer": (f"{layer}?image={options.image}", "en", "dark"),
         "unit": (f"{layer}/c{options.unit}?image={options.image}", "en", "light"),
         "unit-zh": (f"{layer}/c{options.unit}?image={options.image}", "zh", "dark"),
