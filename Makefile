@@ -2,16 +2,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test chromium slow lint clean
 
 demo: $(VENV)/.installed  ## train on Fashion-MNIST for about a minute, then open the picture page
 	$(BIN)/cutaway demo
 
-test: $(VENV)/.installed-dev  ## everything the tests need, then the tests
+test: $(VENV)/.installed-dev chromium  ## everything the tests need, then the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# The tests of the pages want a browser; root may install it, others are told.
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq chromium >/dev/null 2>&1; } \
+	  || echo "no Chromium here: the tests in a browser are skipped; on Debian: apt-get install chromium" >&2
 
 slow: $(VENV)/.installed-dev  ## the proofs that take minutes
 	$(BIN)/python -m pytest -m slow

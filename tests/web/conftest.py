@@ -74,7 +74,8 @@ def chromium() -> Iterator[Any]:
         pytest.skip("there is no Chromium on this machine: apt-get install chromium")
     with playwright.sync_playwright() as play:
         browser = play.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
+            executable_path=path,
+            args=["--no-sandbox", "--disable-background-networking", "--disable-gpu", "--disable-dev-shm-usage"],
         )
         yield browser
         browser.close()
