@@ -15,7 +15,7 @@ test: $(VENV)/.installed-dev chromium  ## everything the tests need, then the te
 
 # The tests of the pages want a browser; root may install it, others are told.
 chromium:
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq chromium >/dev/null 2>&1; } \
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null 2>&1; } \
 	  || echo "no Chromium here: the tests in a browser are skipped; on Debian: apt-get install chromium" >&2
 
 slow: $(VENV)/.installed-dev  ## the proofs that take minutes
