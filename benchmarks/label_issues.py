@@ -1,56 +1,47 @@
-"""How many changed labels `cutaway evaluate` finds in Fashion-MNIST, after training on labels that were changed too.
+"""How many labels of a run's test split that were changed at random `label_issues` finds, and how many others it names.
 
-    python benchmarks/label_issues.py --shares 0 0.03 --epochs 1
+    python benchmarks/label_issues.py runs/fashion-mnist-resnet18-1 --shares 0 0.01 0.03 0.1
 
-Of all splits the same share of labels is replaced by another class at random. The network is trained on them with the
-packaged recipe, and judges the test split.
+The network was trained on labels as they are; of the test split a share is replaced by another class, and judged.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+import torch
 
-from cutaway.data import Dataset, load_data
-from cutaway.training import evaluate, train
-
-
-def changed(data: Dataset, share: float) -> tuple[Dataset, dict[str, set[int]]]:
-    """The data set with labels changed, and where."""
-    random, splits, places = np.random.default_rng(0), {}, {}
-    for name, split in data.splits.items():
-        rows = random.choice(len(split), round(share * len(split)), replace=False)
-        labels = split.labels.copy()
-        labels[rows] = (labels[rows] + random.integers(1, len(data.classes), len(rows))) % len(data.classes)
-        splits[name], places[name] = replace(split, labels=labels), set(rows.tolist())
-    return replace(data, splits=splits), places
+from cutaway.data import load_data
+from cutaway.models import load_model
+from cutaway.runs import open_run
+from cutaway.training.measure import predict_split
+from cutaway.training.mislabelled import label_issues
+from cutaway.training.precision import Plan, choose_device
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="fashion-mnist")
-    parser.add_argument("--model", default="resnet18")
-    parser.add_argument("--shares", type=float, nargs="*", default=[0.0, 0.03])
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("run")
+    parser.add_argument("--shares", type=float, nargs="*", default=[0.0, 0.01, 0.03, 0.1])
     arguments = parser.parse_args()
-    clean = load_data(arguments.data)
+    described = open_run(arguments.run).info["data"]
+    data = load_data(described["source"], **described["options"])
+    split, classes = data.splits["test"], data.classes
+    model = load_model(arguments.run)
+    plan = Plan(choose_device("cpu"), channels_last=True, matrices=True)
+    plan.place(model.network)
+    found = predict_split(model, split, plan)
+    print(f"{arguments.run}: accuracy {found.accuracy:.2%} on {len(split):,} test images")
     for share in arguments.shares:
-        data, places = changed(clean, share)
-        start = time.monotonic()
-        with tempfile.TemporaryDirectory() as runs:
-            run = train(data, arguments.model, recipe={"epochs": arguments.epochs}, runs=Path(runs))
-            result = evaluate(run.folder.path, "test", data=data)
-        found = {int(issue["image"].removeprefix("test:")) for issue in result["label_issues"]}
-        print(
-            f"{share:.0%} changed: accuracy {result['accuracy']:.2%} against the changed labels of {result['size']} "
-            f"images; {len(found)} named, {len(found & places['test'])} of the {len(places['test'])} changed ones "
-            f"among them; {time.monotonic() - start:.0f} s"
-        )
+        random = np.random.default_rng(0)
+        rows = random.choice(len(split), round(share * len(split)), replace=False)
+        labels = split.labels.copy()
+        labels[rows] = (labels[rows] + random.integers(1, len(classes), len(rows))) % len(classes)
+        issues = label_issues(replace(found, labels=torch.from_numpy(labels)), replace(split, labels=labels), classes)
+        named = {int(issue["image"].removeprefix("test:")) for issue in issues or ()}
+        print(f"{len(rows)} changed: {len(named)} named, {len(named & set(rows.tolist()))} of the changed among them")
 
 
 if __name__ == "__main__":
