@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old file or the new one, never half of one."""
+"""Writing files so that a crash leaves the old file or the new one, never half of one; and where the cache is."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import platformdirs
+
 from cutaway.errors import InputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def cache_folder() -> Path:
+    """The user's cache, or `CUTAWAY_CACHE` if that is set."""
+    return Path(os.environ.get("CUTAWAY_CACHE") or platformdirs.user_cache_dir("cutaway"))
 
 
 @contextmanager

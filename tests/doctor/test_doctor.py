@@ -91,6 +91,21 @@ def test_the_verb_prints_findings_and_json(
     assert found["trials"] == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "told"), [("make", "is learnt"), ("last_relu", "is not learnt")])
+def test_the_verb_tries_one_batch_and_then_remedies(
+    name: str, told: str, photos: Path, networks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(trained(photos, f"{networks}:{name}", tmp_path, epochs=1).folder.path)
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="0"):
+        main(["doctor", path, "--try"])
+    said = capsys.readouterr().out
+    assert f"one batch, over and over, {told}: loss " in said
+    assert said.index(told) < said.index("as-it-was") < said.index("next: cutaway resume")
+    assert ("[activation-on-logits]" in said) is (name == "last_relu")
+
+
 def test_the_page_of_the_run_shows_what_the_doctor_found(photos: Path, networks: Path, tmp_path: Path) -> None:
     run = trained(photos, f"{networks}:last_relu", tmp_path, epochs=4)
     assert view_record(run).findings is None
@@ -99,6 +114,15 @@ def test_the_page_of_the_run_shows_what_the_doctor_found(photos: Path, networks:
     assert (shown.rule, shown.severity, shown.title) == (found.rule, found.severity, found.title)
     assert "layer 7" in shown.evidence
     assert shown.curve == tuple(found.evidence.chart.y if found.evidence.chart else ())
+
+
+def test_a_measured_run_is_diagnosed_anew(photos: Path, networks: Path, tmp_path: Path) -> None:
+    run = trained(photos, f"{networks}:last_relu", tmp_path, epochs=1)
+    assert view_record(run).findings is None
+    with pytest.raises(SystemExit, match="0"):
+        main(["evaluate", str(run.folder.path), "--json"])
+    assert "activation-on-logits" in {shown.rule for shown in view_record(run).findings or ()}
+    assert "activation-on-logits" in (run.folder.path / "index.html").read_text(encoding="utf-8")
 
 
 def test_watching_changes_no_bit(tmp_path: Path) -> None:

@@ -86,6 +86,22 @@ def test_a_reused_module_counts_for_each_call() -> None:
     assert {name: row.source for name, row in found.items()} == {"0.relu": "0.conv1", "0.relu#1": "0.conv2"}
 
 
+def test_a_convolution_with_modules_of_its_own_is_still_the_source() -> None:
+    class Padded(nn.Conv2d):
+        """As TensorFlow pads."""
+
+        def __init__(self) -> None:
+            super().__init__(1, 2, 2)
+            self.pad = nn.ZeroPad2d((0, 1, 0, 1))
+
+        def forward(self, input: Tensor) -> Tensor:
+            return super().forward(self.pad(input))
+
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), Padded(), nn.BatchNorm2d(2), nn.ReLU6())
+    (found,) = activation_statistics(network, [torch.randn(2, 1, 4, 4)]).values()
+    assert (found.layer, found.source) == ("3", "1")
+
+
 def test_channels_last_after_linear_layers() -> None:
     network = nn.Sequential(nn.Flatten(2), nn.Linear(4, 3), nn.ReLU())
     network[1].weight.data.zero_()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cutaway.data.cache import cache_folder
 from cutaway.errors import InputError
+from cutaway.files import cache_folder
 from cutaway.training.precision import Plan, choose_device, choose_plan, fixed_plan, remembered_plan
 
 

@@ -24,7 +24,10 @@ app = typer.Typer(
 _USAGE: type[BaseException] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 # In the order of --help.
-_VERBS = ("training", "looking", "explaining", "imagining", "exemplars", "comparing", "doctor", "care", "serving")
+_VERBS = (
+    *("training", "looking", "explaining", "imagining", "exemplars", "atlas", "comparing"),
+    *("doctor", "care", "serving", "reporting"),
+)
 
 
 def _print_version(wanted: bool) -> None:

@@ -62,16 +62,17 @@ def _print_findings(found: Sequence[Finding]) -> None:
 
 
 def _print_one_batch(run: Run) -> None:
-    """Whether a batch was learnt by heart, and if not, what the doctor says of it."""
+    """Whether a batch was learnt by heart, and if not, what lies behind it."""
     from cutaway.doctor import diagnose
 
-    found = [finding for finding in diagnose(run) if "one-batch-not-learnt" in (finding.rule, *finding.also)]
-    lines = run.metrics("step")
+    say, lines = terminal_words(), run.metrics("step")
+    figures = {"loss": f"{lines[-1]['loss']:.3f}" if lines else "nan", "steps": len(lines)}
+    failures = {"one-batch-not-learnt", "not-finite"}
+    found = [finding for finding in diagnose(run) if failures & {finding.rule, *finding.also}]
     if found:
-        _print_findings(found)
-    elif lines:
-        say = terminal_words()
-        print(say("doctor.one_batch", loss=f"{lines[-1]['loss']:.3f}", steps=lines[-1]["step"]))
+        print("\n" + say("doctor.one_batch_not", title=found[0].title, rule=found[0].rule, **figures))
+    else:
+        print("\n" + say("doctor.one_batch", **figures))
 
 
 def _tell_trial(trial: Trial) -> None:

@@ -16,14 +16,13 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 import PIL
-import platformdirs
 
 from cutaway.data.decode import VERSION, Header, Undecodable, decode, probe, read
 from cutaway.data.folder import Entry
 from cutaway.data.parallel import each
 from cutaway.data.stores import ImageStore, MappedImages, StreamedImages, pixel_hash
 from cutaway.errors import InputError
-from cutaway.files import atomic, read_json, write_json, write_with
+from cutaway.files import atomic, cache_folder, read_json, write_json, write_with
 
 Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
@@ -57,11 +56,6 @@ class _Plan:
 
     shape: tuple[int, int, int]
     notes: tuple[str, ...]
-
-
-def cache_folder() -> Path:
-    """The user's cache, or `CUTAWAY_CACHE` if that is set."""
-    return Path(os.environ.get("CUTAWAY_CACHE") or platformdirs.user_cache_dir("cutaway"))
 
 
 def decode_folder(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cutaway.data.cache import Progress, cache_folder
+from cutaway.data.cache import Progress
 from cutaway.data.dataset import Split
 from cutaway.data.duplicates import find_duplicates
 from cutaway.data.hashing import threshold
 from cutaway.data.measures import measure
-from cutaway.files import write_with
+from cutaway.files import cache_folder, write_with
 
 _VERSION = 1
 

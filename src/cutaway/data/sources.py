@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cutaway.data.cache import Progress, cache_folder
+from cutaway.data.cache import Progress
 from cutaway.data.dataset import Split
 from cutaway.data.decode import fit, to_array, to_mode
 from cutaway.data.parallel import usable_cores
@@ -22,7 +22,7 @@ from cutaway.data.readers import Arrays, Unusable, read_cifar10, read_cifar100, 
 from cutaway.data.shapes import load_shapes
 from cutaway.data.stores import ArrayImages
 from cutaway.errors import InputError
-from cutaway.files import write_bytes
+from cutaway.files import cache_folder, write_bytes
 
 BUILT_IN = ("fashion-mnist", "mnist", "cifar10", "cifar100", "shapes")
 SYSTEM = (Path("/usr/share/datasets"), Path("/usr/local/share/datasets"))

@@ -49,6 +49,9 @@ def feature_maps(network: nn.Module, images: Tensor, layers: Sequence[str] | Non
     return found
 
 
+_WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
+
+
 @dataclass(frozen=True)
 class ActivationStatistics(Shown):
     """How one activation behaves over a set of images.
@@ -119,7 +122,7 @@ class ActivationTotals:
         def add(name: str, source: str, last: bool, ends: Ends, value: Tensor) -> None:
             seen.append((name, _Total(source, value, last, ends)))
 
-        with _Watch(self.network, add).installed():
+        with ActivationWatch(self.network, add).installed():
             yield
         for name, total in seen:
             self.totals[name] = self.totals[name] + total if name in self.totals else total
@@ -168,7 +171,7 @@ class _Total:
         )
 
 
-class _Watch:
+class ActivationWatch:
     """Follows one forward pass: which module runs, which layer each tensor came from, and every activation."""
 
     def __init__(self, network: nn.Module, add: Callable[[str, str, bool, Ends, Tensor], None]) -> None:
@@ -182,6 +185,7 @@ class _Watch:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
+        """The block in which passes are followed."""
         with ExitStack() as stack:
             for name, module in self.network.named_modules():
                 stack.enter_context(module.register_forward_pre_hook(self._before(name)))
@@ -202,13 +206,13 @@ class _Watch:
             if is_activation(module):
                 self.inside_activation -= 1
                 self.activation(name, args, output, ends_of_module(module))
-            elif is_leaf(module) and isinstance(output, Tensor):
+            elif isinstance(output, Tensor) and (is_leaf(module) or isinstance(module, _WEIGHTED)):
                 self._pass_on(name, module, args, output)
 
         return hook
 
     def _pass_on(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+        if isinstance(module, _WEIGHTED):
             self.weighted = (name, isinstance(module, nn.Linear))
             self.origin[output] = self.weighted
         else:
@@ -231,7 +235,7 @@ class _Watch:
 class _Functions(TorchFunctionMode):
     """Sees the activations that are called as functions, and not from inside an activation module."""
 
-    def __init__(self, watch: _Watch) -> None:
+    def __init__(self, watch: ActivationWatch) -> None:
         super().__init__()
         self.watch = watch
 

@@ -57,13 +57,22 @@ def capture(
 
 
 def observe(
-    network: nn.Module, images: Tensor, layers: Sequence[str] | None, visit: Visit, *, inputs: bool = False
+    network: nn.Module,
+    images: Tensor,
+    layers: Sequence[str] | None,
+    visit: Visit,
+    *,
+    inputs: bool = False,
+    whole: bool = False,
 ) -> None:
-    """Call `visit(name, tensor)` with the very tensors of `capture`, uncopied: read them before you return."""
+    """Call `visit(name, tensor)` with the very tensors of `capture`, uncopied: read them before you return.
+
+    `whole` runs the network to its end though all layers were seen before.
+    """
     keep_freed_memory()
     network = bare(network)
     modules = modules_of(network, layers)
-    tap = _Tap(layers, visit)
+    tap = _Tap(layers, visit, whole)
     with untouched(network), _hooked(modules, tap, inputs):
         if any(module.training for module in network.modules()):
             network.eval()
@@ -77,7 +86,8 @@ def observe(
 class _Tap:
     """Numbers the calls of each module and passes on those that were asked for."""
 
-    def __init__(self, layers: Sequence[str] | None, visit: Visit) -> None:
+    def __init__(self, layers: Sequence[str] | None, visit: Visit, whole: bool) -> None:
+        self.whole = whole
         self.wanted = None if layers is None else set(layers)
         self.missing = None if layers is None else set(layers)
         self.visit = visit
@@ -92,7 +102,7 @@ class _Tap:
                 self.visit(call + part, tensor)
         if self.missing is not None:
             self.missing -= {call, *(call + part for part in parts)}
-            if not self.missing:
+            if not self.missing and not self.whole:
                 raise AllSeen
 
     def _wants(self, call: str, part: str) -> bool:

@@ -106,12 +106,12 @@ def _hatch(height: int, width: int) -> NDArray[np.bool_]:
     return np.asarray(edge | ((down + across) % 6 == 0))
 
 
-def place(tiles: NDArray[np.uint8], layout: Layout) -> NDArray[np.uint8]:
-    """Tiles (N, height, width, ...) at their places; what lies between them is the entry `GAP`."""
+def place(tiles: NDArray[np.uint8], layout: Layout, between: int = GAP) -> NDArray[np.uint8]:
+    """Tiles (N, height, width, ...) at their places; what lies between them is the entry `GAP`, or `between`."""
     pitch_down, pitch_across = layout.height + layout.gap + layout.label, layout.width + layout.gap
     rest = tiles.shape[3:]
-    canvas = np.full((layout.rows, pitch_down, layout.columns, pitch_across, *rest), GAP, dtype=np.uint8)
-    full = np.full((layout.rows * layout.columns, *tiles.shape[1:]), GAP, dtype=np.uint8)
+    canvas = np.full((layout.rows, pitch_down, layout.columns, pitch_across, *rest), between, dtype=np.uint8)
+    full = np.full((layout.rows * layout.columns, *tiles.shape[1:]), between, dtype=np.uint8)
     full[: len(tiles)] = tiles
     block = full.reshape(layout.rows, layout.columns, *tiles.shape[1:])
     canvas[:, : layout.height, :, : layout.width] = np.swapaxes(block, 1, 2)

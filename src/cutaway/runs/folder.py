@@ -7,6 +7,7 @@ fashion-resnet18-1/
   checkpoints/          epoch-0007.safetensors (weights); state.safetensors, the one before it (for resuming)
   snapshots/0007/       feature maps, kernels and gradients of the fixed probe images
   findings.json         what the doctor says
+  atlas/                what is known of every unit, by epoch
   evaluation-test.json  what `evaluate` measured
   index.html            the run as a page
 """
@@ -79,6 +80,14 @@ class RunFolder:
     def snapshot(self, epoch: int) -> Path:
         """The folder of pictures and arrays taken after `epoch`."""
         return self.path / "snapshots" / f"{epoch:04d}"
+
+    def atlas(self, epoch: int) -> Path:
+        """The folder of the atlases of `epoch`."""
+        return self.path / "atlas" / f"epoch-{epoch:04d}"
+
+    def history(self, epoch: int) -> Path:
+        """What is kept of every unit after `epoch`, to be seen beside the other epochs."""
+        return self.path / "atlas" / "history" / f"epoch-{epoch:04d}.safetensors"
 
     def evaluation(self, split: str) -> Path:
         """What `evaluate` measured on `split`."""

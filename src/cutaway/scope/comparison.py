@@ -27,6 +27,7 @@ from cutaway.lenses.similarity import LEAST_IMAGES, Similarity
 from cutaway.lenses.sparsity import GradientStatistics, gradient_statistics, spread
 from cutaway.pictures import Picture
 from cutaway.scope import juxtaposed
+from cutaway.scope.inputs import options_of_run
 from cutaway.scope.microscope import Scope
 from cutaway.scope.result import Result
 from cutaway.scope.sides import Passes, Side, batches, drawn, known_classes, layers_of, pairs_of, run_both
@@ -158,7 +159,7 @@ def compare(
     Args:
         a: a `Scope`, or what makes one: a `Model`, a module, `runs/faces-1@3`.
         b: likewise; it may expect another size, other channels and another standardisation.
-        data: a data set, or what `load_data` takes.
+        data: a data set, or what `load_data` takes; the data of a run that is compared are split as they were for it.
         split: which images: "train", "val" or "test".
         layers: dotted names; each network's own among them. None for all convolutions and linear layers.
         pairs: layers whose units are matched, (of A, of B); None for layers of the same name and kind.
@@ -172,7 +173,9 @@ def compare(
             input is standardised or returns no logits, values that are not finite.
     """
     first, second = (one if isinstance(one, Scope) else Scope(one) for one in (a, b))
-    data = data if isinstance(data, Dataset) else load_data(data, progress=progress)
+    if not isinstance(data, Dataset):
+        options = options_of_run(first.spec, data) or options_of_run(second.spec, data)
+        data = load_data(data, **options, progress=progress)
     if split not in data.splits:
         raise unknown("split", split, data.splits, f"in {data.source}")
     if batch < LEAST_IMAGES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +27,13 @@ from cutaway.data.randomness import hash_array, key
 from cutaway.files import write_bytes
 from cutaway.lenses.exemplars import Scan, Tables
 from cutaway.models import Preprocessing
+from cutaway.scope.crew import Tick
 from cutaway.scope.sides import fitted
 
 SAMPLE = 512  # images in the pilot, and so behind every quantile: a decile is then right to 2 in 100
 _STREAM = 0xE8E3
 _CHUNKS, _LEAST, _MOST = 64, 256, 4096
 
-Tick = Callable[[int], None]
 Found = dict[str, Tables]
 
 

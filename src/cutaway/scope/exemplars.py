@@ -24,6 +24,7 @@ from cutaway.lenses.exemplars import Replay, replay, survey
 from cutaway.scope.exemplar_chunks import SAMPLE, Found, Manifest, Scanner, Store, can_fork, computing, one_thread
 from cutaway.scope.exemplar_result import Exemplars, layer_exemplars
 from cutaway.scope.exemplar_workers import scan_all
+from cutaway.scope.sides import need_preprocessing
 
 if TYPE_CHECKING:
     from cutaway.scope.microscope import Scope
@@ -69,14 +70,14 @@ def exemplars(
         InputError: a split, layer or channel that does not exist, an empty split, a network that does not say how its
             input is standardised, values that are not finite.
     """
+    known = need_preprocessing(scope)
     _check(scope, k, processes, batch, precision)
-    part, classes, source = _part(scope, data, split, progress)
+    part, classes, source = part_of(scope, loaded(scope, data, progress), split)
     device, manifest = scope.device, Manifest.of(len(part))
-    size = batch or _batch(scope, device)
+    size = batch or batch_size(scope)
     named = [layers] if isinstance(layers, str) else list(layers or ())
     wanted = list(dict.fromkeys([*named, *(layer for layer, _ in units)])) or None
-    assert scope.preprocessing is not None  # _check saw to it
-    scanner = Scanner(scope.network, device, scope.preprocessing, part, [], k, size, precision == "bf16")
+    scanner = Scanner(scope.network, device, known, part, [], k, size, precision == "bf16")
     surveyed = survey(scope.network, scanner.image(0), wanted)
     for layer, channel in units:
         surveyed[layer].check(channel)
@@ -98,15 +99,13 @@ def exemplars(
         split=part,
         classes=classes,
         source=source,
-        shape=scope.preprocessing.shape,
+        shape=known.shape,
         certificate=scope.certify(_certificate(scanner, manifest, source, checked, key, notes)),
         units=tuple(units),
     )
 
 
 def _check(scope: Scope, k: int, processes: int | None, batch: int | None, precision: str) -> None:
-    if scope.preprocessing is None:
-        raise InputError(f"{scope.name} does not say how its input is standardised; give Scope a preprocessing")
     for name, value in (("k", k), ("processes", processes), ("batch", batch)):
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; expected 1 or more")
@@ -119,16 +118,18 @@ def _check(scope: Scope, k: int, processes: int | None, batch: int | None, preci
         )
 
 
-def _part(
-    scope: Scope, data: Dataset | Split | str | Path, split: str, progress: Progress | None
-) -> tuple[Split, tuple[str, ...], str]:
+def loaded(scope: Scope, data: Dataset | Split | str | Path, progress: Progress | None = None) -> Dataset | Split:
+    """The data; a folder is decoded as the network wants it, built-in sets have one size."""
+    if isinstance(data, (Dataset, Split)):
+        return data
+    channels, height, width = scope.shape or (3, 0, 0)
+    fits = height == width and str(data) not in BUILT_IN
+    size, colours = (height, channels) if fits else (None, None)
+    return load_data(data, size=size, channels=colours, progress=progress)
+
+
+def part_of(scope: Scope, data: Dataset | Split, split: str) -> tuple[Split, tuple[str, ...], str]:
     """The images, the names of their labels, and what they are called."""
-    if not isinstance(data, (Dataset, Split)):
-        channels, height, width = scope.shape or (3, 0, 0)
-        # A folder is decoded as the network wants it; built-in sets have one size.
-        fits = height == width and str(data) not in BUILT_IN
-        size, colours = (height, channels) if fits else (None, None)
-        data = load_data(data, size=size, channels=colours, progress=progress)
     if isinstance(data, Dataset):
         if split not in data.splits:
             raise unknown("split", split, data.splits, f"in {data.source}")
@@ -140,10 +141,11 @@ def _part(
     return part, classes, source
 
 
-def _batch(scope: Scope, device: torch.device) -> int:
+def batch_size(scope: Scope) -> int:
+    """So many images as fit a core's cache; more on an accelerator."""
     values = int(np.prod(scope.shape or (1,)))
     size = 1 << max(1, _VALUES // values).bit_length() - 1
-    return min(max(size, 8), 64) * (1 if device.type == "cpu" else 8)
+    return min(max(size, 8), 64) * (1 if scope.device.type == "cpu" else 8)
 
 
 def _scan(

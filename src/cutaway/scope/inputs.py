@@ -174,5 +174,14 @@ def _from_run(spec: str, split: str, number: int) -> Tensor:
     return torch.from_numpy(data.splits[split].images[[number]][0])
 
 
+def options_of_run(spec: str, source: str | Path) -> dict[str, Any]:
+    """How a run loaded this data set, so that it is split in the same way again; nothing for other data or no run."""
+    if not is_run(spec) and not is_run(spec.rpartition("@")[0]):
+        return {}
+    described = resolve(spec)[0].info["data"]
+    same = Path(described["source"]).expanduser().resolve() == Path(source).expanduser().resolve()
+    return dict(described["options"]) if same else {}
+
+
 def _name(image: Any, index: int) -> str:
     return str(image) if isinstance(image, (str, Path)) else f"image {index}"

@@ -34,7 +34,7 @@ class Side:
         self.scope = scope
         self.network: nn.Module = scope.network
         self.layers = layers
-        self.preprocessing = _need_preprocessing(scope)
+        self.preprocessing = need_preprocessing(scope)
         self.activity = ActivationTotals(self.network)
         self.logits: list[Tensor] = []
         self.units: dict[str, Tensor] = {}
@@ -172,7 +172,8 @@ def fitted(pixels: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return scaled.round().clamp(0, 255).to(torch.uint8)
 
 
-def _need_preprocessing(scope: Scope) -> Preprocessing:
+def need_preprocessing(scope: Scope) -> Preprocessing:
+    """How pixels become the network's input, or an `InputError` where nobody says it."""
     if scope.preprocessing is None:
         raise InputError(f"{scope.name} does not say how its input is standardised; give Scope a preprocessing")
     return scope.preprocessing

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.computing.small_maps import small_maps
-from cutaway.data.cache import cache_folder
 from cutaway.errors import InputError
-from cutaway.files import read_json, write_json
+from cutaway.files import cache_folder, read_json, write_json
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _PROBE_STEPS = 2

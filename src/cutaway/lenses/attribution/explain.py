@@ -139,6 +139,11 @@ def explain(
         low = precision == "bf16" or (precision == "auto" and bf16_pays(images.device.type))
         run = _Run(chosen, images, target, layer, seed, batch, progress, options, low)
         found = _fast(network, run) if precision != "fp32" and is_cam(chosen) else run.through(network)
+    if not bool(found.values.isfinite().all()):
+        raise InputError(
+            f"{method} meets numbers beyond float32 in this network, though its scores are finite; take another method"
+            + (" or another baseline" if "baseline" in chosen.options else "")
+        )
     return run.attribution(found)
 
 

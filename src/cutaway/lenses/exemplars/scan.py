@@ -71,13 +71,13 @@ class Scan:
         return {layer: scan.tables().cpu() for layer, scan in self._scans.items()}
 
 
-def maps_of(layer: str, value: Tensor, last: Shapes) -> Tensor:
+def maps_of(layer: str, value: Tensor, last: Shapes = frozenset()) -> Tensor:
     """What a layer returned as maps (N, C, H, W): vectors (N, C) have one place, tokens (N, T, C) a column of them.
 
     Args:
         layer: its name.
         value: what it returned.
-        last: the shapes of maps with their channels last, of `channels_last_shapes`.
+        last: the shapes of maps with their channels last, of `channels_last_shapes`; none for what `Forward` gave.
     """
     if value.ndim == 4 and value.numel():
         return channels_first(value, last)

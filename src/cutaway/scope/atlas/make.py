@@ -1,0 +1,182 @@
+"""An atlas from the first file to the last; what is there is not made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cutaway.computing.twin import bf16_pays
+from cutaway.data import Dataset, Split
+from cutaway.errors import InputError
+from cutaway.files import write_json
+from cutaway.lenses.attribution.method import Progress
+from cutaway.lenses.capture import find_module, module_name
+from cutaway.lenses.certificate import Certificate
+from cutaway.lenses.exemplars import Surveyed, survey
+from cutaway.runs import Run, is_run, resolve
+from cutaway.runs.atlas import SCHEMA_VERSION, Atlas, LayerRecord, model_atlases, open_atlas
+from cutaway.scope.atlas.imagined import write_imagined
+from cutaway.scope.atlas.job import Job
+from cutaway.scope.atlas.patches import write_patches
+from cutaway.scope.atlas.responses import write_responses
+from cutaway.scope.atlas.weights import write_weights
+from cutaway.scope.exemplar_chunks import Scanner, one_thread
+from cutaway.scope.exemplars import batch_size, loaded, part_of
+from cutaway.scope.imagined import imagine
+from cutaway.scope.microscope import Scope
+from cutaway.scope.sides import need_preprocessing
+
+STEPS = 64
+STYLE = "fourier"
+CHUNK = 64  # units a file of imagined images
+_FORMAT = 1
+
+
+def make_atlas(
+    scope: Scope,
+    data: Dataset | Split | str | Path,
+    layers: str | Sequence[str] | None = None,
+    *,
+    folder: str | Path | None = None,
+    split: str = "train",
+    k: int = 9,
+    images: bool = True,
+    steps: int = STEPS,
+    size: int | None = None,
+    progress: Progress | None = None,
+) -> Atlas:
+    """Everything that the pages of all units show, on disk; the same call goes on after a stop.
+
+    Args:
+        scope: the network and its preprocessing.
+        data: a data set, a split, or what `load_data` takes.
+        layers: dotted names; None for every convolution. They are added to those that are there.
+        folder: where; None for the place that `find_atlas` and `find_model_atlas` look at.
+        split: which split of a data set.
+        k: patches a unit and kind.
+        images: whether units are imagined, which takes most of the time.
+        steps: of an imagined image.
+        size: its side in pixels; None for the model's own.
+        progress: called as progress(label, done, total); may raise to stop, and what is done is kept.
+
+    Raises:
+        InputError: a split, layer or size that does not exist or fit, a network that does not say how its input is
+            standardised, values that are not finite, a folder with another atlas.
+    """
+    _check(k, steps, size)
+    known, data = need_preprocessing(scope), loaded(scope, data, progress)
+    part, labels, source = part_of(scope, data, split)
+    scanner = Scanner(scope.network, scope.device, known, part, [], 1, batch_size(scope), False)
+    settings = {"k": k, "style": STYLE, "steps": steps, "size": size, "chunk": CHUNK}
+    order = _Order(scope, scanner, labels, source, settings)
+    with one_thread(scope.device):
+        path = Path(folder or atlas_folder(scope) / order.key)
+        atlas, chosen = order.begun(path, [layers] if isinstance(layers, str) else layers)
+        job = Job(scope, data, scanner, labels, source, atlas, chosen, progress)
+        if images and size:
+            imagine(scope, f"{chosen[0]}:0", steps=1, size=size)  # whether it fits is told before the long work
+        write_patches(job)
+        write_weights(job)
+        write_responses(job)
+        if images:
+            write_imagined(job)
+    for left in path.rglob(".*.tmp"):
+        left.unlink(missing_ok=True)  # of writers that were killed
+    return open_atlas(path)
+
+
+def atlas_folder(scope: Scope) -> Path:
+    """The folder of the atlases of a run's epoch, or of any other model's weights."""
+    found = _run(scope)
+    return found[0].folder.atlas(found[1]) if found else model_atlases(_weights(scope))
+
+
+def _run(scope: Scope) -> tuple[Run, int] | None:
+    path = scope.spec if is_run(scope.spec) else scope.spec.rpartition("@")[0]
+    if not path or not is_run(path):
+        return None
+    run, which = resolve(scope.spec)
+    return run, run.epoch(which)
+
+
+def _weights(scope: Scope) -> str:
+    return scope.certify(Certificate("atlas")).weights
+
+
+def _check(k: int, steps: int, size: int | None) -> None:
+    for name, value in (("k", k), ("steps", steps), ("size", size)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}; expected 1 or more")
+
+
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """What decides an atlas besides its layers."""
+
+    scope: Scope
+    scanner: Scanner
+    labels: tuple[str, ...]
+    source: str
+    settings: Mapping[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """8 hexadecimal digits of weights, data and settings."""
+        about = {
+            "format": _FORMAT,
+            "weights": _weights(self.scope),
+            "data": self.scanner.split.fingerprint,
+            "preprocessing": self.scanner.preprocessing.as_dict(),
+            **self.settings,
+        }
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
+
+    def begun(self, path: Path, layers: Sequence[str] | None) -> tuple[Atlas, tuple[str, ...]]:
+        """The atlas with its record written, and the layers that were asked for in the order of the pass."""
+        before = open_atlas(path) if (path / "atlas.json").is_file() else None
+        if before is not None and before.info["key"] != self.key:
+            raise InputError(f"{path} holds an atlas of other weights, data or settings; choose another folder")
+        chosen = self._survey(layers)
+        every = self._survey([*before.layers, *chosen]) if before and before.layers.keys() - chosen.keys() else chosen
+        # Measured once, so that what is made after a stop is computed as the rest was.
+        settings = before.info["settings"] if before else {**self.settings, "precision": _precision(self.scope)}
+        info = {**self._about(), "settings": settings, "layers": {name: self._row(one) for name, one in every.items()}}
+        if before is None or before.info != info:
+            write_json(path / "atlas.json", info)
+        return open_atlas(path), tuple(chosen)
+
+    def _survey(self, layers: Sequence[str] | None) -> dict[str, Surveyed]:
+        return survey(self.scope.network, self.scanner.image(0), layers)
+
+    def _about(self) -> dict[str, Any]:
+        found, part = _run(self.scope), self.scanner.split
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "key": self.key,
+            "model": self.scope.name,
+            "epoch": found[1] if found else None,
+            "weights": _weights(self.scope),
+            "shape": list(self.scanner.preprocessing.shape),
+            "classes": list(self.scope.classes),
+            "data": {
+                "source": self.source,
+                "split": part.name,
+                "images": len(part),
+                "fingerprint": part.fingerprint,
+                "classes": list(self.labels),
+            },
+        }
+
+    def _row(self, found: Surveyed) -> dict[str, Any]:
+        kind = type(find_module(self.scope.network, module_name(found.name))).__name__
+        down, across = ((side.start, side.jump, side.size) for side in found.fields)
+        return LayerRecord(found.name, kind, found.channels, found.size, (down, across), found.exact).as_dict()
+
+
+def _precision(scope: Scope) -> str:
+    return "bf16" if bf16_pays(scope.device.type) else "fp32"
