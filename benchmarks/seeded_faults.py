@@ -121,27 +121,19 @@ def print_rows(rows: Iterable[dict[str, Any]]) -> None:
 
 
 def print_summary(rows: list[dict[str, Any]]) -> None:
-    faults = [row for row in rows if row["kind"] != "healthy"]
-    for title, part in (
-        ("tuned on", [row for row in faults if not row["held_out"]]),
-        ("held out", [row for row in faults if row["held_out"]]),
-    ):
-        if part:
-            placed = [row for row in part if row["layer"] is not None]
-            print(
-                f"{title}: {len(part)} faults, {share(part, 'detected')} detected, {share(part, 'named')} named first, "
-                f"{share(part, 'among')} named at all, {share(placed, 'layer')} of those with a place placed"
-            )
-    for title, part in (
-        ("healthy", [row for row in rows if row["kind"] == "healthy" and not row["held_out"]]),
-        ("healthy, held out", [row for row in rows if row["kind"] == "healthy" and row["held_out"]]),
-    ):
-        if part:
-            warned = sum(bool(row["found"]) and not row["false_error"] for row in part)
-            print(
-                f"{title}: {len(part)} runs, {sum(row['false_error'] for row in part)} with a false error, "
-                f"{warned} with a warning alone; {sum(bool(row['on_the_way']) for row in part)} with any on the way"
-            )
+    for number, title in enumerate(("tuned on", "held out", "held out, second set")):
+        part = [row for row in rows if row["held_out"] == number]
+        faults = [row for row in part if row["kind"] != "healthy"]
+        healthy = [row for row in part if row["kind"] == "healthy"]
+        placed = [row for row in faults if row["layer"] is not None]
+        warned = sum(bool(row["found"]) and not row["false_error"] for row in healthy)
+        print(
+            f"{title}: {len(faults)} faults, {share(faults, 'detected')} detected, "
+            f"{share(faults, 'named')} named first, "
+            f"{share(faults, 'among')} named at all, {share(placed, 'layer')} of those with a place placed; "
+            f"{len(healthy)} healthy, {sum(row['false_error'] for row in healthy)} with a false error, {warned} with a "
+            f"warning alone, {sum(bool(row['on_the_way']) for row in healthy)} with any on the way"
+        )
     print(f"{sum(row['seconds'] for row in rows) / 60:.1f} minutes of training")
 
 

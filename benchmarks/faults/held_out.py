@@ -79,11 +79,11 @@ def _absolute(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def _fault(name: str, kind: str, loop: Loop, causes: str, layer: str | None = None) -> Case:
-    return Case(name, kind, loop, tuple(causes.split()), layer, held_out=True)
+    return Case(name, kind, loop, tuple(causes.split()), layer, held_out=1)
 
 
 def _healthy(name: str, loop: Loop) -> Case:
-    return Case(name, "healthy", loop, held_out=True)
+    return Case(name, "healthy", loop, held_out=1)
 
 
 def _vgg(name: str) -> Make:

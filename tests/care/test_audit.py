@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cutaway.care import Audit, audit
-from cutaway.care.findings import find
+from cutaway.care.findings import find, remedy
 from cutaway.care.summary import summarize
 from cutaway.data import load_data
 from cutaway.data.leaving import read_leaving
@@ -183,6 +183,24 @@ def test_splits_that_are_made_here_leave_the_first_of_two(tmp_path: Path) -> Non
     picture(5).save(tmp_path / "a" / "5x.jpg")
     found = audit(tmp_path)
     assert [(found.names[one.image], one.rule) for one in found.suggestions] == [("a/5x.jpg", "near")]
+
+
+def test_the_remedy_of_a_leak_into_a_split_made_here_is_another_split(tmp_path: Path) -> None:
+    copies = 40
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for number in range(copies):
+            one = picture(1000 * (label == "b") + number)
+            one.save(tmp_path / label / f"{number}.png")
+            one.save(tmp_path / label / f"{number}x.jpg", quality=70)
+    apart, together = audit(tmp_path), audit(tmp_path, keep_together=True)
+    remedies = {one.rule: remedy(apart, one, Path("list.txt")) for one in find(apart)}
+    assert remedies["leak_near"] == f"cutaway train {tmp_path} --keep-together"
+    assert remedies["near"] == f"cutaway train {tmp_path} --leave-out list.txt"
+    assert "leak_near" not in {one.rule for one in find(together)}
+    assert [leak.near for leak in together.leaks] == [0, 0]
+    told = f"{4 * copies} images have near duplicates: {2 * copies} families of up to 2, each in one split"
+    assert together.data.notes == (told,)
 
 
 @pytest.mark.parametrize("bits", [-1, 81])

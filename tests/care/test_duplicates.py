@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cutaway.care.cleaning import suggest
-from cutaway.care.duplicates import Duplicates, find_duplicates, leaking_pairs, leaks, two_classes
+from cutaway.care.leaks import leaking_pairs, leaks, two_classes
+from cutaway.data.duplicates import Duplicates, find_duplicates
 
 NAMES = ("train", "val", "test")
 
@@ -47,6 +48,20 @@ def test_leaks_as_two_loops_count_them(seed: int) -> None:
         near = [i for i in members if any(bits(looks, i, j) <= 30 for j in trained)]
         assert (leak.size, leak.exact, leak.near) == (len(members), len(exact), len(near))
         assert len(near) > 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_families_as_a_walk_from_image_to_image_finds_them(seed: int) -> None:
+    duplicates, pixels, looks, *_ = found(seed)
+    for start in range(len(pixels)):
+        family, waiting = {start}, [start]
+        while waiting:
+            here = waiting.pop()
+            near = {i for i in range(len(pixels)) if pixels[i] == pixels[here] or bits(looks, i, here) <= 30}
+            waiting += near - family
+            family |= near
+        assert set(np.flatnonzero(duplicates.families == duplicates.families[start]).tolist()) == family
+        assert duplicates.families[start] == min(family)
 
 
 def test_a_leaking_pair_is_the_most_alike() -> None:

@@ -305,6 +305,13 @@ def over_regularised() -> Mistake:
     return hand, "error", None
 
 
+def one_batch_not_learnt() -> Mistake:
+    hand = Hand()
+    hand.stuck(loss=2.0)
+    hand.facts()["distinct"]["train"] = 32
+    return hand, "error", None
+
+
 def stuck_at_chance() -> Mistake:
     hand = Hand()
     hand.stuck()
@@ -349,6 +356,16 @@ def over_confident() -> Mistake:
     hand = Hand()
     bins = [{"images": 100, "confidence": 0.97, "accuracy": 0.8}]
     hand.evaluations["test"] = {**evaluation(), "calibration_error": 0.17, "calibration": bins}
+    return hand, "warning", None
+
+
+def mislabelled_images() -> Mistake:
+    hand = Hand()
+    wrong = [("class 3", "class 5")] * 6 + [("class 5", "class 3")] * 3 + [("class 1", "class 2")]
+    hand.evaluations["test"]["label_issues"] = [
+        {"image": f"test:{place}", "file": None, "label": label, "answer": answer, "confidence": 0.01 * place}
+        for place, (label, answer) in enumerate(wrong)
+    ]
     return hand, "warning", None
 
 

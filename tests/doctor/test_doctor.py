@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import nn
 import cutaway
 from cutaway.cli import main
 from cutaway.cli.terminal import TerminalWatcher
-from cutaway.doctor import Trial, try_remedies, watch
+from cutaway.doctor import Trial, try_one_batch, try_remedies, watch
 from cutaway.errors import InputError
 from cutaway.models import load_model
 from cutaway.runs import Run, open_run
@@ -90,6 +91,21 @@ def test_the_verb_prints_findings_and_json(
     assert found["trials"] == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "told"), [("make", "is learnt"), ("last_relu", "is not learnt")])
+def test_the_verb_tries_one_batch_and_then_remedies(
+    name: str, told: str, photos: Path, networks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(trained(photos, f"{networks}:{name}", tmp_path, epochs=1).folder.path)
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="0"):
+        main(["doctor", path, "--try"])
+    said = capsys.readouterr().out
+    assert f"one batch, over and over, {told}: loss " in said
+    assert said.index(told) < said.index("as-it-was") < said.index("next: cutaway resume")
+    assert ("[activation-on-logits]" in said) is (name == "last_relu")
+
+
 def test_the_page_of_the_run_shows_what_the_doctor_found(photos: Path, networks: Path, tmp_path: Path) -> None:
     run = trained(photos, f"{networks}:last_relu", tmp_path, epochs=4)
     assert view_record(run).findings is None
@@ -98,6 +114,15 @@ def test_the_page_of_the_run_shows_what_the_doctor_found(photos: Path, networks:
     assert (shown.rule, shown.severity, shown.title) == (found.rule, found.severity, found.title)
     assert "layer 7" in shown.evidence
     assert shown.curve == tuple(found.evidence.chart.y if found.evidence.chart else ())
+
+
+def test_a_measured_run_is_diagnosed_anew(photos: Path, networks: Path, tmp_path: Path) -> None:
+    run = trained(photos, f"{networks}:last_relu", tmp_path, epochs=1)
+    assert view_record(run).findings is None
+    with pytest.raises(SystemExit, match="0"):
+        main(["evaluate", str(run.folder.path), "--json"])
+    assert "activation-on-logits" in {shown.rule for shown in view_record(run).findings or ()}
+    assert "activation-on-logits" in (run.folder.path / "index.html").read_text(encoding="utf-8")
 
 
 def test_watching_changes_no_bit(tmp_path: Path) -> None:
@@ -179,11 +204,27 @@ def test_remedies_are_measured_side_by_side_and_the_winner_continues(
     assert not any((Path(trial.run) / "checkpoints").exists() for trial in losers)
 
 
+@pytest.mark.parametrize(("name", "learnt"), [("make", True), ("last_relu", False)])
+def test_one_batch_over_and_over_tells_whether_a_network_can_learn(
+    name: str, learnt: bool, photos: Path, networks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(photos, f"{networks}:{name}", tmp_path, epochs=1, flip="random", shift=2)
+    once = try_one_batch(run)
+    assert once.info["data"]["facts"]["distinct"]["train"] == 32
+    assert (once.info["recipe"]["shift"], once.info["recipe"]["flip"]) == (0, "none")
+    lines = once.metrics("step")
+    assert len(lines) == 100
+    told = {rule for finding in cutaway.diagnose(once) for rule in (finding.rule, *finding.also)}
+    assert ("one-batch-not-learnt" in told) is not learnt
+    assert (lines[-1]["loss"] < 0.5 * math.log(4)) is learnt
+
+
 def test_what_cannot_be_tried_is_one_sentence(photos: Path, networks: Path, tmp_path: Path) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     watch(network, torch.optim.SGD(network.parameters(), 0.1), tmp_path / "mine", 2).close()
-    with pytest.raises(InputError, match="a loop that is not Cutaway's"):
-        try_remedies(tmp_path / "mine")
+    for attempt in (try_remedies, try_one_batch):
+        with pytest.raises(InputError, match="a loop that is not Cutaway's"):
+            attempt(tmp_path / "mine")
     copy = tmp_path / "copy"
     shutil.copytree(photos, copy)
     run = trained(copy, f"{networks}:make", tmp_path, epochs=1)

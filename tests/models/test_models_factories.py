@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
-from cutaway.models import load_model
+from cutaway.models import Preprocessing, load_model
 from cutaway.models.foreign import last_layer_warning
 from cutaway.models.probe import attempt, final_activation, noise
 
@@ -97,6 +97,44 @@ def test_a_factory_without_arguments_is_adapted(net: str) -> None:
         "features.0 takes 1 channel instead of 3",
         "the class layer fc gives 4 logits instead of 10",
     )
+
+
+STATED = """
+from torch import nn
+from cutaway.models import Preprocessing
+
+
+def make(num_classes=4):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, num_classes))
+    network.preprocessing = Preprocessing((3, 2, 2), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    network.classes = ("ant", "bee", "cow", "dog")
+    return network
+"""
+
+
+def test_a_network_may_say_its_own_classes_and_preprocessing(tmp_path: Path) -> None:
+    (tmp_path / "stated.py").write_text(STATED)
+    model = load_model(f"{tmp_path}/stated.py:make")
+    assert model.classes == ("ant", "bee", "cow", "dog")
+    assert model.shape == (3, 2, 2)
+    assert model.preprocessing == Preprocessing((3, 2, 2), (0.5,) * 3, (0.25,) * 3)
+
+
+def test_other_classes_and_another_size_go_before_what_a_network_says(tmp_path: Path) -> None:
+    (tmp_path / "stated.py").write_text(STATED)
+    model = load_model(f"{tmp_path}/stated.py:make", classes=("a", "b"), shape=(3, 2, 2))
+    assert (model.classes, len(model.network(torch.zeros(1, 3, 2, 2))[0])) == (("a", "b"), 2)
+
+
+def test_the_default_of_a_factory_counts_where_nobody_says_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n"
+        "def make(num_classes=7, in_channels=1): return nn.Sequential(nn.Conv2d(in_channels, 2, 1), nn.Flatten(), "
+        "nn.LazyLinear(num_classes))\n"
+        "def asks(num_classes): return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))\n"
+    )
+    assert len(load_model(f"{tmp_path}/own.py:make", shape=(1, 4, 4)).classes) == 7
+    assert len(load_model(f"{tmp_path}/own.py:asks", shape=(1, 4, 4)).classes) == 10
 
 
 def test_without_classes_the_network_keeps_its_own_count(net: str) -> None:

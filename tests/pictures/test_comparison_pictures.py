@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cutaway.errors import InputError
-from cutaway.pictures import Scale, to_rgb
+from cutaway.pictures import Scale, text, to_rgb
 from cutaway.pictures.colours import NOT_FINITE, palette
 from cutaway.pictures.comparison import (
     CELL_HEIGHT,
@@ -131,3 +131,10 @@ def test_pictures_beside_each_other_keep_every_pixel() -> None:
     width = first.pixels.shape[1]
     assert (both.pixels[: first.pixels.shape[0], :width] == first.pixels).all()
     assert (both.pixels[:, width:] == second.pixels).all()
+
+
+def test_a_column_that_no_font_can_write_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "wide_font", lambda: None)
+    marked = similarity_matrix(np.ones((1, 1)), ["a"], ["?"])
+    told = similarity_matrix(np.ones((1, 1)), ["a"], ["甲"])
+    assert told.pixels.shape[0] > marked.pixels.shape[0]

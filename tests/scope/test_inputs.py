@@ -12,8 +12,9 @@ from PIL import Image
 
 from cutaway.data import decode
 from cutaway.errors import InputError
+from cutaway.files import write_json
 from cutaway.models import Preprocessing
-from cutaway.scope.inputs import read_inputs
+from cutaway.scope.inputs import options_of_run, read_inputs
 
 RGB = Preprocessing((3, 6, 8), (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 GREY = Preprocessing((1, 6, 8), (0.5,), (0.25,))
@@ -94,3 +95,13 @@ def test_a_file_that_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"broken\.jpg cannot be read"):
         read_inputs(tmp_path / "broken.jpg", RGB)
+
+
+def test_the_data_of_a_run_are_split_as_they_were_for_it(tmp_path: Path) -> None:
+    described = {"source": str(tmp_path / "photos"), "options": {"keep_together": True, "size": 32}}
+    write_json(tmp_path / "run" / "run.json", {"schema_version": 1, "data": described})
+    run = str(tmp_path / "run")
+    assert options_of_run(run, tmp_path / "elsewhere" / ".." / "photos") == described["options"]
+    assert options_of_run(f"{run}@last", str(tmp_path / "photos")) == described["options"]
+    assert options_of_run(run, tmp_path / "other") == {}
+    assert options_of_run("resnet18", tmp_path / "photos") == {}

@@ -141,7 +141,7 @@ def test_imagined_images_come_as_far_as_they_are_made(atlas: Atlas) -> None:
     numbers = dict.fromkeys(("reached", "start", "noise_mean", "noise_max", "peak"), np.array([1, 2], np.float32))
     parameters = {"steps": 4, "style": "fourier"}
     notes = ["'block/second:2' stayed", "'block/second:3' stayed", "not enough memory"]
-    about = {"certificate": {"seed": 0, "parameters": parameters, "notes": notes}}
+    about = {"certificate": {"seed": 0, "parameters": parameters, "notes": notes, "check": {}}}
     write_arrays(atlas.chunk("block/second", 1), {**numbers, "bytes": data, "offsets": offsets}, about)
     (found,) = view_unit(atlas, "block/second", 3).imagined
     assert np.array_equal(found.still.pixels, images()[1].transpose(1, 2, 0))

@@ -10,21 +10,24 @@ from typing import Any
 import numpy as np
 
 from cutaway.care.cleaning import Suggestion, suggest
-from cutaway.care.duplicates import Duplicates, Leak, find_duplicates, leaking_pairs, leaks, two_classes
-from cutaway.care.hashing import threshold
-from cutaway.care.measures import Measures, measure
+from cutaway.care.leaks import Leak, leaking_pairs, leaks, two_classes
 from cutaway.data.cache import Progress, every, read_header
 from cutaway.data.dataset import Dataset
 from cutaway.data.decode import Header
+from cutaway.data.duplicates import Duplicates, find_duplicates
+from cutaway.data.hashing import threshold
 from cutaway.data.load import load_data
+from cutaway.data.measures import Measures, measure
 from cutaway.errors import InputError
+from cutaway.showing import Card, Shown, Table
+from cutaway.words import words
 
 MOST_BITS = 80
 _EVALUATED_FIRST = {"test": 0, "val": 1, "train": 2}
 
 
 @dataclass(frozen=True, eq=False)
-class Audit:
+class Audit(Shown):
     """What an audit found. Images are counted through the splits: train, then val, then test.
 
     Attributes:
@@ -73,6 +76,16 @@ class Audit:
         """What to leave out. Images of splits that came with the set stay before those of train, and larger before
         smaller."""
         return suggest(self.duplicates, self.labels, self.measures.contrast, self._rank())
+
+    def card(self) -> Card:
+        """What is wrong with the set, the gravest first, and the images of each class."""
+        from cutaway.care.findings import find
+
+        say = words()
+        found = [f"{finding.severity}: {finding.sentence(say)}" for finding in find(self)]
+        rows = [(name, *row) for name, row in zip(self.data.classes, self.counts().tolist(), strict=True)]
+        facts = {"images": len(self), "had better be left out": len(self.suggestions)}
+        return Card(f"Audit of {self.data.source}", (facts, *found, Table(("class", *self.splits), rows)))
 
     def counts(self) -> np.ndarray:
         """Images of each class in each split, int (classes, splits)."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cutaway.care.duplicates import BLANK, Duplicates, two_classes
+from cutaway.care.leaks import two_classes
+from cutaway.data.duplicates import BLANK, Duplicates
 
 TWO_CLASSES, BLANK_IMAGE, EQUAL, NEAR = "two-classes", "blank", "equal", "near"
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cutaway.care.audit import Audit
-from cutaway.care.duplicates import BLANK
+from cutaway.data.duplicates import BLANK
 from cutaway.words import Words
 
 SEVERITIES = ("error", "warning", "note")
@@ -19,6 +21,7 @@ _LONG = 2.0
 _DARK, _BRIGHT = 16.0, 240.0
 _OF_USUAL_SHARPNESS = 0.05
 _TOO_ALIKE = 8
+_LEAVING_OUT = ("leak_exact", "leak_near", "two_classes", "equal", "near", "bad", "blank")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,14 @@ def find(audited: Audit) -> list[Finding]:
     """All findings, the most serious first."""
     found = [*_leaks(audited), *_copies(audited), *_files(audited), *_classes(audited), *_looks(audited)]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def remedy(audited: Audit, finding: Finding, listed: Path | None) -> str:
+    """The command that trains without what was found, where there is one; `listed` is the list of what to leave out."""
+    data, train = audited.data, f"cutaway train {shlex.quote(audited.data.source)}"
+    if finding.rule == "leak_near" and finding.values["split"] not in data.given:
+        return f"{train} --keep-together"
+    return f"{train} --leave-out {shlex.quote(str(listed))}" if listed and finding.rule in _LEAVING_OUT else ""
 
 
 def _leaks(audited: Audit) -> Iterator[Finding]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cutaway.care.audit import Audit
-from cutaway.care.findings import find
+from cutaway.care.findings import find, remedy
 from cutaway.words import words
 
 _QUANTILES = (0, 0.01, 0.25, 0.5, 0.75, 0.99, 1)
 
 
-def summarize(audited: Audit) -> dict[str, Any]:
-    """Everything that the audit found, by name; nothing is cut off."""
+def summarize(audited: Audit, listed: Path | None = None) -> dict[str, Any]:
+    """Everything that the audit found, by name; nothing is cut off. `listed` is the list of what to leave out."""
     names, data, duplicates = audited.names, audited.data, audited.duplicates
     measures = audited.measures
     english = words("en")
@@ -26,7 +27,13 @@ def summarize(audited: Audit) -> dict[str, Any]:
         "images": len(audited),
         "shape": list(data.shape),
         "findings": [
-            {"rule": one.rule, "severity": one.severity, **one.values, "sentence": one.sentence(english)}
+            {
+                "rule": one.rule,
+                "severity": one.severity,
+                **one.values,
+                "sentence": one.sentence(english),
+                "remedy": remedy(audited, one, listed),
+            }
             for one in find(audited)
         ],
         "classes": [

@@ -26,7 +26,7 @@ _USAGE: type[BaseException] = next(kind for kind in typer.BadParameter.__mro__ i
 # In the order of --help.
 _VERBS = (
     *("training", "looking", "explaining", "imagining", "exemplars", "atlas", "comparing"),
-    *("doctor", "care", "serving"),
+    *("doctor", "care", "serving", "reporting"),
 )
 
 

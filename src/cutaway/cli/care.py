@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cutaway.care import Audit
     from cutaway.care.faces import Collection
 
+_SHOWN = 3
+
 
 @app.command()
 def audit(
@@ -30,6 +32,9 @@ def audit(
     leave_out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A list of files to leave out, to audit what remains.")
     ] = None,
+    keep_together: Annotated[
+        bool, typer.Option("--keep-together", help="Split as `train --keep-together` does.")
+    ] = False,
     data_dir: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Look here first for a built-in data set.")
     ] = None,
@@ -51,26 +56,26 @@ def audit(
 
     if out is not None and out.suffix != ".html":
         raise InputError(f"--out is {out}, expected a name ending in .html")
-    given = {"size": size, "leave_out": leave_out, "data_dir": data_dir}
+    given = {"size": size, "leave_out": leave_out, "data_dir": data_dir, "keep_together": keep_together or None}
     with TerminalWatcher(quiet=as_json) as watch:
         options = {key: value for key, value in given.items() if value is not None}
         found = look(data, most=near, progress=watch.work, **options)
     page = out or Path("pictures") / f"audit-{found.data.name}.html"
     page, listed = write_audit(found, page, words(of_terminal()))
     if as_json:
-        print(json.dumps({"page": str(page), "leave_out": str(listed) if listed else None, **_told(found)}))
+        print(json.dumps({"page": str(page), "leave_out": str(listed) if listed else None, **_told(found, listed)}))
     else:
         _print_audit(found, page, listed)
 
 
-def _told(found: Audit) -> dict[str, Any]:
+def _told(found: Audit, listed: Path | None) -> dict[str, Any]:
     from cutaway.care.summary import summarize
 
-    return summarize(found)
+    return summarize(found, listed)
 
 
 def _print_audit(found: Audit, page: Path, listed: Path | None) -> None:
-    from cutaway.care.findings import find
+    from cutaway.care.findings import find, remedy
     from cutaway.words import of_terminal, words
 
     texts = words(of_terminal())
@@ -78,6 +83,8 @@ def _print_audit(found: Audit, page: Path, listed: Path | None) -> None:
     print(f"{found.data.source}: {len(found):,} images, {len(found.data.classes)} classes; {splits}")
     for finding in find(found):
         print(f"{texts(f'audit.severity.{finding.severity}')}: {finding.sentence(texts)}")
+        if helps := remedy(found, finding, listed):
+            print(f"  {texts('doctor.remedy', text=helps)}")
     print(f"\npage: {page}")
     if listed:
         left_out = len(found.suggestions) + len(found.data.quarantine)
@@ -111,7 +118,11 @@ def faces(
 
     settings = Settings(size, margin, every, min_face, min_sharpness)
     with TerminalWatcher(quiet=as_json) as watch:
-        found = collect_faces(source, destination, settings, watch.work)
+        try:
+            found = collect_faces(source, destination, settings, watch.work)
+        except KeyboardInterrupt:
+            watch.note(watch.say("faces.interrupted"))
+            raise
     page = write_sheet(found, words(of_terminal()))
     if as_json:
         photographs = [one.as_dict() for one in found.photographs]
@@ -122,15 +133,20 @@ def faces(
 
 
 def _print_faces(found: Collection, page: Path) -> None:
+    from cutaway.views.faces import said
     from cutaway.words import of_terminal, words
 
     texts = words(of_terminal())
     print(texts("faces.told", crops=found.crops, photographs=len(found.photographs), known=found.known))
-    for outcome in ("nobody", "refused", "unreadable"):
-        files = [one.file for one in found.photographs if one.outcome == outcome]
-        if files:
-            more = f" … ({len(files):,})" if len(files) > 3 else ""
-            print(f"{texts(f'faces.outcome.{outcome}')}: {', '.join(files[:3])}{more}")
-    if found.several:
-        print(f"{texts('faces.figure.several')}: {len(found.several):,}")
+    kinds = {
+        texts(f"faces.outcome.{outcome}"): [one for one in found.photographs if one.outcome == outcome]
+        for outcome in ("nobody", "refused", "unreadable")
+    }
+    for title, photographs in {**kinds, texts("faces.figure.several"): found.several}.items():
+        if photographs:
+            print(f"{title}: {len(photographs):,}")
+        for one in photographs[:_SHOWN]:
+            print(f"  {one.file}  {said(one, texts)}".rstrip())
+        if len(photographs) > _SHOWN:
+            print("  …")
     print(f"\n{page}")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cutaway.doctor import Finding, Trial
+    from cutaway.runs import Run
 
 
 @app.command()
@@ -31,15 +32,19 @@ def doctor(
 
     Reads the record alone, so it can be asked while the run is still training.
     """
-    from cutaway.doctor import diagnose, try_remedies
+    from cutaway.doctor import diagnose, try_one_batch, try_remedies
 
     found = diagnose(run)
     if not as_json:
         _print_findings(found)
+    one_batch = try_one_batch(run) if treat else None
+    if one_batch and not as_json:
+        _print_one_batch(one_batch)
     trials = try_remedies(run, tell=None if as_json else _tell_trial) if treat else []
     if as_json:
         lines = {"findings": [finding.as_dict() for finding in found], "trials": [asdict(trial) for trial in trials]}
-        print(json.dumps({"run": str(run), **lines}, ensure_ascii=False))
+        tried = {"one_batch": [finding.as_dict() for finding in diagnose(one_batch)]} if one_batch else {}
+        print(json.dumps({"run": str(run), **lines, **tried}, ensure_ascii=False))
     elif treat:
         _print_trials(trials)
 
@@ -54,6 +59,20 @@ def _print_findings(found: Sequence[Finding]) -> None:
         for name, text in {**lines, "also": ", ".join(finding.also)}.items():
             if text:
                 print(f"  {say(f'doctor.{name}', text=text)}")
+
+
+def _print_one_batch(run: Run) -> None:
+    """Whether a batch was learnt by heart, and if not, what lies behind it."""
+    from cutaway.doctor import diagnose
+
+    say, lines = terminal_words(), run.metrics("step")
+    figures = {"loss": f"{lines[-1]['loss']:.3f}" if lines else "nan", "steps": len(lines)}
+    failures = {"one-batch-not-learnt", "not-finite"}
+    found = [finding for finding in diagnose(run) if failures & {finding.rule, *finding.also}]
+    if found:
+        print("\n" + say("doctor.one_batch_not", title=found[0].title, rule=found[0].rule, **figures))
+    else:
+        print("\n" + say("doctor.one_batch", **figures))
 
 
 def _tell_trial(trial: Trial) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -161,7 +163,10 @@ def curves(
     if path.suffix == ".html":
         write_text(path, curves_html(record.metrics(), title=record.name, say=say))
     elif path.suffix in (".png", ".svg", ".pdf"):
-        curves_figure(record.metrics(), path, title=record.name, say=say)
+        with warnings.catch_warnings(record=True) as caught:
+            curves_figure(record.metrics(), path, title=record.name, say=say)
+        for warning in caught:
+            print(f"cutaway: {warning.message}", file=sys.stderr)
     else:
         raise InputError(f"--out is {path}, expected a name ending in .html, .png, .svg or .pdf")
     print(path)

@@ -104,6 +104,9 @@ def train(
     leave_out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A list of files to leave out, as `cutaway audit` writes it.")
     ] = None,
+    keep_together: Annotated[
+        bool, typer.Option("--keep-together", help="Keep near duplicates in one of the splits that are made here.")
+    ] = False,
     device: Device = "auto",
     runs: Runs = Path("runs"),
     name: Annotated[
@@ -123,7 +126,14 @@ def train(
         "stem": stem,
     }
     chosen = _recipe(recipe, settings or [], {key: value for key, value in flags.items() if value is not None})
-    found = {"size": size, "channels": channels, "data_dir": data_dir, "max_bad": max_bad, "leave_out": leave_out}
+    found = {
+        "size": size,
+        "channels": channels,
+        "data_dir": data_dir,
+        "max_bad": max_bad,
+        "leave_out": leave_out,
+        "keep_together": keep_together or None,
+    }
     made = {"weights": weights, "freeze": freeze or None, "change": change or None}
     with _watched(as_json) as watch:
         run = start(
@@ -166,13 +176,16 @@ def evaluate(
     page gets the confusion matrix too.
     """
     from cutaway.cli.terminal import TerminalWatcher
+    from cutaway.doctor import diagnose
     from cutaway.report import write_page
     from cutaway.runs import resolve
     from cutaway.training import evaluate as measure
 
     with TerminalWatcher(quiet=as_json) as watch:
         result = measure(run, split, device=device, watch=watch)
-    write_page(resolve(run)[0].folder, of_terminal())
+    record = resolve(run)[0]
+    diagnose(record)
+    write_page(record.folder, of_terminal())
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
@@ -307,8 +320,10 @@ def _watched(quiet: bool = False) -> Iterator[TerminalWatcher]:
 
 def _finish(run: Run, as_json: bool) -> None:
     """Write the run's page, and say how good it is and what comes next."""
+    from cutaway.doctor import diagnose
     from cutaway.report import write_page
 
+    diagnose(run)
     page = write_page(run.folder, of_terminal())
     last = run.metrics("epoch")[-1]
     if as_json:

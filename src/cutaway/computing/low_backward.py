@@ -67,7 +67,9 @@ class _LowBackward(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, low: Tensor, geometry: Any) -> Tensor:
         ctx.save_for_backward(low)
         ctx.geometry, ctx.shape = geometry, images.shape
-        return torch.conv2d(images, weight, bias, *geometry)
+        result = torch.conv2d(images, weight, bias, *geometry)
+        # A mode around this one may return a view, which a ReLU behind it could not overwrite.
+        return result.clone() if result._is_view() else result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

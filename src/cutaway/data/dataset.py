@@ -13,8 +13,10 @@ import torch
 
 from cutaway.data.facts import data_facts
 from cutaway.data.stores import ImageStore, pixel_hash
+from cutaway.showing import Card, Shown, Still, Table, png
 
 _CHUNK = 1024
+_CLASSES, _IMAGES, _SIDE = 20, 8, 56  # what a notebook shows: classes, images of each, and pixels of their side
 
 
 class Batch(NamedTuple):
@@ -33,7 +35,7 @@ class Quarantined(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class Split(Shown):
     """One part of a data set.
 
     Attributes:
@@ -79,7 +81,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Shown):
     """Everything `load_data` found.
 
     Attributes:
@@ -115,6 +117,25 @@ class Dataset:
         parts = [*self.classes, *(f"{name}:{split.fingerprint}" for name, split in sorted(self.splits.items()))]
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
+    def card(self) -> Card:
+        """Its splits, and images of its first classes."""
+        sizes = {f"{name} images": len(split) for name, split in self.splits.items()}
+        facts = {"classes": len(self.classes), "shape": "×".join(map(str, self.shape)), **sizes}
+        facts |= {"files left out": len(self.quarantine) or None, "fingerprint": self.fingerprint}
+        shown = self.classes[:_CLASSES]
+        rows = [self._class_row(label) for label in range(len(shown))]
+        some = f"the first {len(shown)} of {len(self.classes)} classes" if len(shown) < len(self.classes) else ""
+        left_out = [f"{item.file} was left out: {item.reason}" for item in self.quarantine[:_CLASSES]]
+        table = Table(("class", *self.splits, f"images of {next(iter(self.splits))}"), rows)
+        return Card(f"Data set {self.source}", (facts, table, some), (*self.notes, *left_out))
+
+    def _class_row(self, label: int) -> tuple[object, ...]:
+        counts = [int((split.labels == label).sum()) for split in self.splits.values()]
+        first = next(iter(self.splits.values()))
+        found = first.images[np.flatnonzero(first.labels == label)[:_IMAGES]]
+        strip = Still(png(_strip(found)), f"images of {self.classes[label]}") if len(found) else ""
+        return (self.classes[label], *counts, strip)
+
     def describe(self) -> dict[str, Any]:
         """What the run folder keeps of it, JSON-able."""
         return {
@@ -132,3 +153,13 @@ class Dataset:
             "notes": list(self.notes),
             "options": self.options,
         }
+
+
+def _strip(images: np.ndarray) -> np.ndarray:
+    """Images uint8 (N, C, H, W) side by side, (H, N * W, 3), enlarged or thinned out by a whole number."""
+    side = max(images.shape[2:])
+    zoom, every = max(1, _SIDE // side), max(1, side // _SIDE)
+    colours = np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images
+    tiles = np.repeat(np.repeat(colours[:, :, ::every, ::every], zoom, axis=2), zoom, axis=3)
+    spaced = np.pad(tiles, ((0, 0), (0, 0), (0, 0), (0, 4)), constant_values=255)
+    return np.concatenate(list(spaced.transpose(0, 2, 3, 1)), axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from cutaway.data.cache import Decoded, Progress, decode_folder, most_common
 from cutaway.data.dataset import Dataset, Quarantined, Split
+from cutaway.data.families import families
 from cutaway.data.folder import Entry, Listing, list_folder
 from cutaway.data.leaving import read_leaving, without
 from cutaway.data.sources import BUILT_IN, Found, load_built_in
@@ -30,6 +31,7 @@ def load_data(
     val: float | None = None,
     test: float | None = None,
     split_seed: int = 0,
+    keep_together: bool = False,
     max_bad: float = 0.05,
     leave_out: str | Path | None = None,
     download: bool = True,
@@ -45,6 +47,7 @@ def load_data(
         val: the share of the training images (of all images, if the folder has no splits) that validates; 0.1.
         test: the share of all images that tests, if the folder has no splits; 0.1.
         split_seed: of the splits made here.
+        keep_together: whether near duplicates, too, stay in one of the splits made here.
         max_bad: the share of files that may be bad; with more it refuses.
         leave_out: a list of files of the folder to leave out, as `cutaway audit` writes it.
         download: whether a built-in set that is nowhere on this machine may be fetched.
@@ -61,6 +64,7 @@ def load_data(
         "val": val,
         "test": test,
         "split_seed": split_seed,
+        "keep_together": keep_together or None,
         "max_bad": max_bad,
         "leave_out": str(leave_out) if leave_out else None,
     }
@@ -71,9 +75,10 @@ def load_data(
         if leave_out:
             raise InputError(f"{source} is built in and has no files to leave out; {leave_out} is for a folder")
         found = load_built_in(source, data_dir, size, channels, download, progress)
-        splits = _built_in_splits(found, val, split_seed)
-        notes = (*found.notes, *_overlaps(splits))
-        given = tuple(name for name in splits if name in found.splits)
+        group = _Grouping(keep_together, progress)
+        splits = _built_in_splits(found, val, split_seed, group)
+        notes = (*found.notes, *group.notes, *_overlaps(splits))
+        given = _given(source, splits, found.splits, keep_together)
         return Dataset(source, source, found.classes, splits, (), notes, split_seed, options, given)
     root = _folder(source)
     listing = list_folder(root)
@@ -83,10 +88,11 @@ def load_data(
     entries = [entry for files in listing.splits.values() for entry in files]
     decoded = decode_folder(root, entries, size, channels, progress)
     _check_bad(root, decoded, len(entries), max_bad)
-    splits = _folder_splits(root, listing, decoded, val, test, split_seed)
-    notes = (*listing.notes, *decoded.notes, *_two_classes(splits), *_overlaps(splits))
+    group = _Grouping(keep_together, progress)
+    splits = _folder_splits(root, listing, decoded, val, test, split_seed, group)
+    notes = (*listing.notes, *decoded.notes, *group.notes, *_two_classes(splits), *_overlaps(splits))
     quarantine = (*left_out, *(Quarantined(file, reason) for file, reason in decoded.bad.items()))
-    given = tuple(name for name in splits if name in listing.splits)
+    given = _given(str(root), splits, listing.splits, keep_together)
     return Dataset(
         str(source), root.resolve().name, listing.classes, splits, quarantine, notes, split_seed, options, given
     )
@@ -130,16 +136,46 @@ def _check_bad(root: Path, decoded: Decoded, total: int, max_bad: float) -> None
         )
 
 
-def _built_in_splits(found: Found, val: float | None, seed: int) -> dict[str, Split]:
+class _Grouping:
+    """Which images a split may not separate: equal ones, or near duplicates too; and what is to be told of those."""
+
+    def __init__(self, near: bool, progress: Progress | None) -> None:
+        self.near = near
+        self.progress = progress
+        self.notes: list[str] = []
+
+    def __call__(self, split: Split) -> np.ndarray:
+        """One number for each image, uint64 (N,)."""
+        if not self.near:
+            return split.hashes
+        found = families(split, self.progress)
+        _, counts = np.unique(found, return_counts=True)
+        if counts.max() > 1:
+            self.notes.append(
+                f"{counts[counts > 1].sum()} images have near duplicates: {(counts > 1).sum()} families of up to "
+                f"{counts.max()}, each in one split"
+            )
+        return found
+
+
+def _given(source: str, splits: dict[str, Split], came: Collection[str], keep_together: bool) -> tuple[str, ...]:
+    """The splits that came with the source; to keep near duplicates together, there has to be another."""
+    given = tuple(name for name in splits if name in came)
+    if keep_together and len(given) == len(splits):
+        raise InputError(f"{source} comes with all its splits, and none is made here; leave keep-together out")
+    return given
+
+
+def _built_in_splits(found: Found, val: float | None, seed: int, group: _Grouping) -> dict[str, Split]:
     if "val" in found.splits:
         return found.splits
-    return {**_carve(found.splits["train"], val, seed, found.classes), "test": found.splits["test"]}
+    return {**_carve(found.splits["train"], val, seed, found.classes, group), "test": found.splits["test"]}
 
 
-def _carve(train: Split, val: float | None, seed: int, classes: tuple[str, ...]) -> dict[str, Split]:
+def _carve(train: Split, val: float | None, seed: int, classes: tuple[str, ...], group: _Grouping) -> dict[str, Split]:
     """A validation split out of the training images: a tenth, at most 5,000, unless a share is given."""
     share = min(_VAL_SHARE, _MOST_VAL / len(train)) if val is None else val
-    rows = stratified(train.labels, train.hashes, {"val": share}, seed, classes)
+    rows = stratified(train.labels, group(train), {"val": share}, seed, classes)
     return {name: _part(train, name, rows[name]) for name in ("train", "val")}
 
 
@@ -150,12 +186,18 @@ def _part(split: Split, name: str, rows: np.ndarray) -> Split:
 
 
 def _folder_splits(
-    root: Path, listing: Listing, decoded: Decoded, val: float | None, test: float | None, seed: int
+    root: Path,
+    listing: Listing,
+    decoded: Decoded,
+    val: float | None,
+    test: float | None,
+    seed: int,
+    group: _Grouping,
 ) -> dict[str, Split]:
     whole = _readable_splits(listing, decoded)
     if "all" in whole:
         shares = {"val": _VAL_SHARE if val is None else val, "test": _TEST_SHARE if test is None else test}
-        rows = stratified(whole["all"].labels, whole["all"].hashes, shares, seed, listing.classes)
+        rows = stratified(whole["all"].labels, group(whole["all"]), shares, seed, listing.classes)
         return {name: _part(whole["all"], name, rows[name]) for name in ("train", "val", "test")}
     for name, share in (("val", val), ("test", test)):
         if name in whole and share is not None:
@@ -164,7 +206,7 @@ def _folder_splits(
         raise InputError(f"{root} has train/ and val/ but no test/; a test share is only for folders without splits")
     for name, split in whole.items():
         _check_labels(root, name, split.labels, listing.classes)
-    made = whole if "val" in whole else {**whole, **_carve(whole["train"], val, seed, listing.classes)}
+    made = whole if "val" in whole else {**whole, **_carve(whole["train"], val, seed, listing.classes, group)}
     return {name: made[name] for name in ("train", "val", "test") if name in made}
 
 

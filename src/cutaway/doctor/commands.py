@@ -8,7 +8,13 @@ from typing import Any
 from cutaway.doctor.record import Record
 from cutaway.training import make_recipe, packaged_recipe
 
-_DATA_OPTIONS = {"size": "--size", "channels": "--channels", "data_dir": "--data-dir", "max_bad": "--max-bad"}
+_DATA_OPTIONS = {
+    "size": "--size",
+    "channels": "--channels",
+    "data_dir": "--data-dir",
+    "max_bad": "--max-bad",
+    "leave_out": "--leave-out",
+}
 
 
 def train_again(record: Record, *words: str, **changes: Any) -> str:
@@ -23,6 +29,8 @@ def train_again(record: Record, *words: str, **changes: Any) -> str:
     for key, flag in _DATA_OPTIONS.items():
         if key in data["options"] and not (key == "max_bad" and data["options"][key] == 0.05):
             parts += [flag, str(data["options"][key])]
+    if data["options"].get("keep_together"):
+        parts.append("--keep-together")
     for name in model["options"].get("change", []):
         parts += ["--change", name]
     if model["options"].get("stem") and "change" not in changes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cutaway.doctor import rules as _rules  # noqa: F401  # registers them
-from cutaway.doctor.finding import SEVERITIES, Finding
+from cutaway.doctor.finding import SEVERITIES, Finding, Findings
 from cutaway.doctor.record import Record, read_record
 from cutaway.doctor.rule import RULES
 from cutaway.files import write_json
@@ -14,7 +14,7 @@ from cutaway.runs import Run, open_run
 SCHEMA_VERSION = 1
 
 
-def diagnose(run: Run | str | Path) -> list[Finding]:
+def diagnose(run: Run | str | Path) -> Findings:
     """What is wrong with a run and what would help, the gravest first; also while it is still training.
 
     The findings are written to `findings.json` in the run folder as well.
@@ -34,10 +34,10 @@ def diagnose(run: Run | str | Path) -> list[Finding]:
     return found
 
 
-def findings(record: Record) -> list[Finding]:
+def findings(record: Record) -> Findings:
     """The findings of all rules; what another finding explains is told as part of that one."""
     found = {name: finding for name, rule in RULES.items() if (finding := rule.check(record))}
-    return sorted(_without_symptoms(found), key=lambda finding: SEVERITIES.index(finding.severity))
+    return Findings(sorted(_without_symptoms(found), key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 def _without_symptoms(found: dict[str, Finding]) -> list[Finding]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from cutaway.showing import Card, Line, Shown
+
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 Number = float | int | str | None
@@ -38,7 +40,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Shown):
     """One thing that is wrong or worth knowing.
 
     Attributes:
@@ -63,6 +65,22 @@ class Finding:
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, for `findings.json`."""
         return asdict(self)
+
+    def card(self) -> Card:
+        """What was seen, the figures, and what to do."""
+        seen, chart = self.evidence, self.evidence.chart
+        figures = {"layer": seen.layer, "since step": seen.step, **seen.numbers}
+        curve = (Line(f"{chart.y_label} / {chart.x_label}", chart.y, chart.level),) if chart else ()
+        advice = {"cause": self.cause, "remedy": self.remedy, "explains": self.also}
+        return Card(f"{self.severity}: {self.title}", (figures, *curve, advice))
+
+
+class Findings(list[Finding], Shown):
+    """Findings, the gravest first."""
+
+    def card(self) -> Card:
+        """One below the other."""
+        return Card("", [finding.card() for finding in self] or ["nothing found that is wrong or worth knowing"])
 
 
 def line_chart(

@@ -35,6 +35,7 @@ class Record:
         broken: the check-up that says where the first number that is none came from, or None.
         vitals: the lines of `vitals.jsonl` about layers, one per layer and epoch.
         evaluations: by split, what `evaluate` measured.
+        folder: the run folder, for commands.
     """
 
     info: Line
@@ -45,6 +46,7 @@ class Record:
     broken: Line | None
     vitals: list[Line]
     evaluations: dict[str, Line]
+    folder: str = "RUN"
 
     @property
     def watched(self) -> bool:
@@ -219,7 +221,9 @@ def read_record(run: Run) -> Record:
     if not isinstance(info.get("data"), dict) or "classes" not in info["data"]:
         raise InputError(f"{run.folder.run_json} does not say what was trained on: data.classes is missing")
     evaluations = {split: found for split in ("train", "val", "test") if (found := run.evaluation(split))}
-    return make_record(info, run.metrics("step"), run.metrics("epoch"), run.checkups(), run.vitals(), evaluations)
+    return make_record(
+        info, run.metrics("step"), run.metrics("epoch"), run.checkups(), run.vitals(), evaluations, str(run.folder.path)
+    )
 
 
 def make_record(
@@ -229,6 +233,7 @@ def make_record(
     checkups: list[Line],
     vitals: list[Line],
     evaluations: dict[str, Line],
+    folder: str = "RUN",
 ) -> Record:
     """A record of the parts; a check-up that holds numbers which are none is left out."""
     return Record(
@@ -240,6 +245,7 @@ def make_record(
         broken=next((line for line in checkups if "first_bad" in line), None),
         vitals=vitals,
         evaluations=evaluations,
+        folder=folder,
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from cutaway.data import Dataset, load_data
 from cutaway.doctor.diagnosis import findings
@@ -23,6 +24,7 @@ from cutaway.doctor.remedies import Remedy, remedies
 from cutaway.errors import InputError
 from cutaway.files import write_json
 from cutaway.runs import Run, new_run_path, open_run
+from cutaway.showing import Listed, Shown
 from cutaway.training import Diverged, Interrupted, Watcher, resume, train
 
 _STEPS = 60
@@ -33,7 +35,7 @@ Tell = Callable[["Trial"], None]
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Shown):
     """What one remedy reached.
 
     Attributes:
@@ -76,7 +78,7 @@ class _Budget(Watcher):
 
 def try_remedies(
     run: Run | str | Path, *, steps: int = _STEPS, rounds: int = _ROUNDS, tell: Tell | None = None
-) -> list[Trial]:
+) -> Listed[Trial]:
     """Try remedies for a run and return what each reached, the best first.
 
     Args:
@@ -90,16 +92,17 @@ def try_remedies(
     """
     record = run if isinstance(run, Run) else open_run(run)
     known = read_record(record)
-    if known.watched:
+    clinic = _Clinic(record, known, data_of(known), steps * 2 ** (rounds - 1))
+    return Listed(_halving(clinic, findings(known), steps, rounds, tell or (lambda trial: None)))
+
+
+def data_of(record: Record) -> Dataset:
+    """The data set of a run of Cutaway's own; a loop that was only watched has none, and changed data are refused."""
+    if record.watched:
         raise InputError(
-            f"{record.folder.path} is the record of a loop that is not Cutaway's, so nothing can be tried for it; "
+            f"{record.folder} is the record of a loop that is not Cutaway's, so nothing can be tried for it; "
             "train the same network with `cutaway train`, or change the loop as the findings say"
         )
-    clinic = _Clinic(record, known, _data(known), steps * 2 ** (rounds - 1))
-    return _halving(clinic, findings(known), steps, rounds, tell or (lambda trial: None))
-
-
-def _data(record: Record) -> Dataset:
     data = record.info["data"]
     loaded = load_data(data["source"], **data["options"])
     if loaded.fingerprint != data["fingerprint"]:
@@ -150,24 +153,10 @@ class _Clinic:
         return self._measured(remedy, path, problem)
 
     def _begin(self, remedy: Remedy, name: str, budget: int) -> None:
-        info = self.record.info
-        precision = "bf16" if info["plan"].get("bf16") else "fp32"
-        own = {**info["recipe"], **remedy.recipe, "precision": precision, "log_every": 1, "save_every": 0.0}
+        own = {**self.record.recipe, **remedy.recipe}
         steps_an_epoch = max(1, len(self.data.splits["train"]) // own["batch_size"])
         own["epochs"] = max(own["epochs"], math.ceil(self.longest / steps_an_epoch))
-        options = dict(info["model"]["options"])
-        if remedy.change:
-            options["change"] = [*options.get("change", []), *remedy.change]
-        train(
-            self.data,
-            info["model"]["spec"],
-            recipe=own,
-            runs=self.folder,
-            name=name,
-            device=info["plan"]["device"],
-            model_options=options,
-            watch=_Budget(budget),
-        )
+        train_like(self.record, self.data, self.folder / name, own, remedy.change, _Budget(budget))
 
     def _measured(self, remedy: Remedy, path: Path, problem: str) -> Trial:
         lines = open_run(path).metrics("step") if path.exists() else []
@@ -188,6 +177,27 @@ class _Clinic:
     def discard(self, remedy: Remedy) -> None:
         """A trial that lost keeps its record and gives its weights back to the disk."""
         shutil.rmtree(self.folder / _file_name(remedy.name) / "checkpoints", ignore_errors=True)
+
+
+def train_like(
+    record: Record, data: Dataset, path: Path, recipe: dict[str, Any], change: Sequence[str], watch: Watcher | None
+) -> Run:
+    """Train the network of a record once more, on its device and in its precision, with every step logged."""
+    info = record.info
+    options = dict(info["model"]["options"])
+    if change:
+        options["change"] = [*options.get("change", []), *change]
+    precision = "bf16" if info["plan"].get("bf16") else "fp32"
+    return train(
+        data,
+        info["model"]["spec"],
+        recipe={**recipe, "precision": precision, "log_every": 1, "save_every": 0.0},
+        runs=path.parent,
+        name=path.name,
+        device=info["plan"]["device"],
+        model_options=options,
+        watch=watch,
+    )
 
 
 def _file_name(remedy: str) -> str:

@@ -19,6 +19,7 @@ from cutaway.lenses.capture import call_name, capture, images_for, is_leaf
 from cutaway.lenses.layouts import channels_first, channels_last_shapes
 from cutaway.lenses.saturation import Ends, ends_of_call, ends_of_module, is_activation
 from cutaway.restoring import untouched
+from cutaway.showing import Shown
 
 
 def feature_maps(network: nn.Module, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -52,7 +53,7 @@ _WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 @dataclass(frozen=True)
-class ActivationStatistics:
+class ActivationStatistics(Shown):
     """How one activation behaves over a set of images.
 
     Attributes:

@@ -8,9 +8,11 @@ from math import comb
 import torch
 from torch import Tensor
 
+from cutaway.showing import Shown
+
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
+class Agreement(Shown):
     """What two networks with the same classes say of the same n images.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from cutaway.errors import InputError
 from cutaway.lenses.capture import call_name, images_for
 from cutaway.lenses.receptive import FieldTracker
 from cutaway.restoring import untouched
+from cutaway.showing import Card, Shown, Table
 from cutaway.words import Words, words
 
 MEBIBYTE = 2**20
@@ -52,7 +52,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Shown):
     """Rows and totals of one forward pass.
 
     `mult_adds` is for the whole batch. `forward_backward_bytes` counts the output of every row twice, for its value
@@ -104,8 +104,11 @@ class Summary:
             **{say(f"summary.{name}"): f"{size / MEBIBYTE:.2f} MB" for name, size in sizes.items()},
         }
 
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text())}</pre>"
+    def card(self) -> Card:
+        """The table with its totals below."""
+        say = words()
+        head = [say(f"summary.{name}") for name in _HEADER]
+        return Card(self.name, (Table(head, [_cells(row, say) for row in self.rows]), self.totals(say)))
 
 
 def summarize(network: nn.Module, shape: tuple[int, int, int], batch: int = 1) -> Summary:

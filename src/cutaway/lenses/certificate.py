@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cutaway.showing import Shown
+
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Shown):
     """What travels with every result of a lens.
 
     Attributes:
@@ -60,4 +62,6 @@ def _number(value: Any) -> str:
         return f"{value:.3g}"
     if isinstance(value, (list, tuple)):
         return " ".join(_number(item) for item in value[:4]) + (" ..." if len(value) > 4 else "")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_number(item)}" for name, item in value.items())
     return str(value)

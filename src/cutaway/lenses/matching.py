@@ -16,11 +16,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cutaway.showing import Shown
+
 GRID = 8  # the finest grid of places: 64 answers an image
 
 
 @dataclass(frozen=True)
-class Matching:
+class Matching(Shown):
     """The units of a layer of one network beside those of a layer of another.
 
     Attributes:

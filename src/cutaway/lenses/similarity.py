@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cutaway.errors import InputError
 from cutaway.lenses.capture import Visit, module_name, observe
 from cutaway.lenses.weights import weight_names
+from cutaway.showing import Shown
 
 LEAST_IMAGES = 4  # the unbiased estimate divides by n - 3
 # Centred values that are this small beside their mean are rounding: float32 keeps seven digits, squared fourteen.
@@ -24,7 +25,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class Similarity:
+class Similarity(Shown):
     """CKA between the layers of two networks.
 
     Attributes:

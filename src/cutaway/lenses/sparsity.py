@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from cutaway.lenses.capture import find_module
 from cutaway.lenses.weights import gradients
+from cutaway.showing import Shown
 
 NEAR_ZERO = 1e-3  # of the layer's largest: below it, a picture shows paper
 
 
 @dataclass(frozen=True)
-class GradientStatistics:
+class GradientStatistics(Shown):
     """The gradient of the loss with respect to one layer's weight.
 
     Attributes:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from cutaway.errors import InputError, unknown
+from cutaway.showing import Shown
 
 TargetLike = int | str | tuple[int | str, int | str]
 _UNIT = re.compile(r"(?P<layer>.+):(?P<channel>\d+)(?:@(?P<row>\d+),(?P<column>\d+))?")
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(Shown):
     """A score per image: of a class, of the difference of two classes, or of a unit inside the network.
 
     Attributes:

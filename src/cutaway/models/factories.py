@@ -30,11 +30,12 @@ def absolute(spec: str) -> str:
     return f"{Path(place).resolve()}:{factory}" if place.endswith(".py") else spec
 
 
-def call_factory(spec: str, *, classes: int, channels: int) -> nn.Module:
+def call_factory(spec: str, *, classes: int | None, channels: int | None) -> nn.Module:
     """The network that the factory of `spec` returns.
 
     The factory is a function or an `nn.Module` class. It is called with `num_classes` (or `classes`) and
-    `in_channels` (or `in_chans`, `channels`) where its signature has them. Raises `InputError` where the place or
+    `in_channels` (or `in_chans`, `channels`) where its signature has them; where nobody knows a number (None) its own
+    default counts, and without one 10 classes and 3 channels. Raises `InputError` where the place or
     the factory does not exist, raises, needs other arguments, or returns no `nn.Module`.
     """
     place, _, name = spec.rpartition(":")
@@ -102,14 +103,16 @@ def _find(module: ModuleType, place: str, name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]  # what getattr found is known to be callable only here
 
 
-def _arguments(factory: Callable[..., Any], classes: int, channels: int) -> dict[str, int]:
+def _arguments(factory: Callable[..., Any], classes: int | None, channels: int | None) -> dict[str, int]:
     try:
         known = inspect.signature(factory).parameters
     except ValueError:  # some builtins have no signature; they get no arguments
         return {}
     arguments: dict[str, int] = {}
-    for names, value in ((_CLASSES, classes), (_CHANNELS, channels)):
-        arguments |= {name: value for name in [name for name in names if name in known][:1]}
+    for names, value, usual in ((_CLASSES, classes, 10), (_CHANNELS, channels, 3)):
+        for name in [name for name in names if name in known][:1]:
+            if value is not None or known[name].default is inspect.Parameter.empty:
+                arguments[name] = usual if value is None else value
     return arguments
 
 

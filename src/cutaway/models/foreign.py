@@ -23,7 +23,7 @@ from cutaway.models.factories import call_factory
 from cutaway.models.model import Preprocessing, Shape, text
 from cutaway.models.probe import Trial, attempt, final_activation, noise
 
-_DEFAULT_CLASSES, _DEFAULT_SHAPE = 10, (3, 224, 224)
+_DEFAULT_SHAPE = (3, 224, 224)
 _IMAGES = 8
 
 
@@ -31,7 +31,8 @@ _IMAGES = 8
 class Made:
     """A network that takes images of `shape` and returns `count` logits, made by its layer `head`.
 
-    `classes` and `preprocessing` are those of the library's own weights (() and None for the user's code).
+    `classes` and `preprocessing` are those of the library's own weights, or what the user's network says of itself in
+    its attributes `classes` and `preprocessing` (() and None if it says nothing).
     """
 
     network: nn.Module
@@ -56,7 +57,9 @@ def make(spec: str, *, shape: Shape | None, classes: int | None, pretrained: boo
     head = find_head(trial)
     count = int(trial.logits.shape[1])
     warning = last_layer_warning(spec, final_activation(trial), classes or count)
-    preprocessing = None if is_own_code(spec) else zoo.standardisation(found.shape, found.mean, found.std)
+    preprocessing = _stated(network) if is_own_code(spec) else None
+    if not is_own_code(spec) or preprocessing is not None:
+        preprocessing = zoo.standardisation(found.shape, found.mean, found.std)
     return Made(network, found.shape, head or "", count, found.classes, preprocessing, warning, (note,) if note else ())
 
 
@@ -117,8 +120,22 @@ def _found(
         raise InputError(
             f"{spec} is your own code and has no default weights; give a file, or load them in the factory"
         )
-    shape = shape or _DEFAULT_SHAPE
-    return zoo.Found(call_factory(spec, classes=classes or _DEFAULT_CLASSES, channels=shape[0]), shape)
+    return _own(spec, shape, classes)
+
+
+def _own(spec: str, shape: Shape | None, classes: int | None) -> zoo.Found:
+    """The user's network, with what it says of its input and classes, if it does."""
+    network = call_factory(spec, classes=classes, channels=shape[0] if shape else None)
+    stated, names = _stated(network), getattr(network, "classes", ())
+    known = tuple(map(str, names)) if isinstance(names, (list, tuple)) else ()
+    if stated is None:
+        return zoo.Found(network, shape or _DEFAULT_SHAPE, classes=known)
+    return zoo.Found(network, shape or stated.shape, stated.mean, stated.std, known)
+
+
+def _stated(network: nn.Module) -> Preprocessing | None:
+    found = getattr(network, "preprocessing", None)
+    return found if isinstance(found, Preprocessing) else None
 
 
 def _materialise(network: nn.Module, spec: str, shape: Shape) -> None:

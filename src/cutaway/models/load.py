@@ -112,7 +112,8 @@ def _foreign(request: _Request) -> Model:
         tensors = zoo.without_auxiliary(tensors)
     count = _count(request.classes) or _count_in(tensors, made.head) or made.count
     notes = (*made.notes, *foreign.fit_head(made, count))
-    has_weights = request.weights is not None
+    # A library says what its weights expect; one's own network what it expects itself.
+    has_weights = request.weights is not None or foreign.is_own_code(spec)
     classes = _class_names(request.classes, count, made.classes if has_weights else ())
     options = {} if request.dropout is None else {"dropout": request.dropout}
     preprocessing = request.preprocessing or (made.preprocessing if has_weights else None)

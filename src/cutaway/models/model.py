@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.errors import InputError
+from cutaway.showing import Card, Shown
 
 Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Shown):
     """How a decoded image becomes the network's input: scaled to 0..1, then standardised per channel.
 
     `shape` is (C, H, W); `mean` and `std` have one number per channel, on the scale 0..1.
@@ -64,7 +65,7 @@ class Preprocessing:
 
 
 @dataclass
-class Model:
+class Model(Shown):
     """A network with its class names, its input and how it was made.
 
     `network` maps float images (N, C, H, W) to raw logits (N, len(classes)). `spec` and `options` build it again.
@@ -89,6 +90,21 @@ class Model:
     def name(self) -> str:
         """Short and fit for a folder's name: `resnet18` of `torchvision:resnet18`, `make` of `net.py:make`."""
         return self.spec.rpartition(":")[2].replace("/", "-")
+
+    def card(self) -> Card:
+        """What it is made of and what it takes."""
+        parameters = list(self.network.parameters())
+        frozen = sum(tensor.numel() for tensor in parameters if not tensor.requires_grad)
+        facts = {
+            "classes": self.classes,
+            "input": "×".join(map(str, self.shape)),
+            "standardised": self.preprocessing or "by the data it will be trained on",
+            "parameters": sum(tensor.numel() for tensor in parameters),
+            "frozen": frozen or None,
+            "weights": "from elsewhere" if self.pretrained else "not trained",
+            "options": self.options,
+        }
+        return Card(f"Model {self.spec}", (facts,), (*self.warnings, *self.notes))
 
     def describe(self) -> dict[str, Any]:
         """JSON-able for `run.json`: spec, options, classes, preprocessing (None while unknown)."""

@@ -52,6 +52,7 @@ def _environment() -> Environment:
         "source": source,
         "scale_bar": scale_png,
         "level": level,
+        "short_count": short_count,
         **FILTERS,
     }
     environment.globals |= {"chart": _chart, "spark": _spark, "asset": lambda name: Markup(asset(name))}
@@ -80,6 +81,18 @@ def count(value: int | None) -> str:
     '14,777,098'
     """
     return "–" if value is None else f"{value:,}"
+
+
+def short_count(value: int) -> str:
+    """A large whole number by its first digits: thousands, millions, billions.
+
+    >>> short_count(864), short_count(10_838_016), short_count(4_100_000_000)
+    ('864', '10.8 M', '4.1 G')
+    """
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {letter}"
+    return str(value)
 
 
 def level(share: float) -> int:

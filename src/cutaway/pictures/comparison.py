@@ -61,7 +61,7 @@ def similarity_matrix(
     if numbered:
         words += _numbers(values, cells, top, left)
     caption = f"rows: {sides[0]}, columns: {sides[1]}" if all(sides) else title
-    return framed(grid, title=title, labels=words, scale=_UNIT, caption=caption)
+    return framed(grid, title=title, labels=words, scale=_UNIT, caption=caption, written=columns)
 
 
 def _upright(names: Sequence[str], width: int) -> Bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from cutaway.errors import InputError
 from cutaway.files import write_bytes
 from cutaway.pictures.colours import ACCENT, FAINT, INK, PAPER, RULE
-from cutaway.pictures.text import figure_fonts, needs_wide_font
+from cutaway.pictures.text import NO_FONT, figure_fonts, writable_in_figures
 from cutaway.words import Words, words
 
 Records = Iterable[Mapping[str, Any]]
@@ -105,18 +106,20 @@ def curves_html(metrics: Records, title: str = "", *, whole_page: bool = True, s
 def curves_figure(metrics: Records, path: str | Path, title: str = "", *, say: Words | None = None) -> Path:
     """Write loss and accuracy side by side as a PNG, SVG or PDF (by the ending of `path`), atomically.
 
-    `say` has the texts; they are English where no font on this system has the signs of another language.
+    `say` has the texts; they are English where no font on this system has the signs of another language. Where no
+    font has those of the title, `?` stands for them, and a warning says which font to install.
 
     Raises:
-        InputError: another ending, or a title with characters that no font on this system has.
+        InputError: another ending.
     """
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
         raise InputError(f"{path}: a figure can be {', '.join(_FORMATS)}, not '{path.suffix}'; change the ending")
-    if needs_wide_font(title) and not figure_fonts()[1:]:
-        raise InputError(f"no font on this system can write the title '{title}'; install Noto Sans CJK or leave it out")
+    written = writable_in_figures(title)
+    if written != title:
+        warnings.warn(f"the title '{title}' is written '{written}': {NO_FONT}", stacklevel=2)
     say = say if say and figure_fonts()[1:] else words()
-    write_bytes(path, _drawn(read_curves(metrics), path.suffix.lower()[1:], title, say))
+    write_bytes(path, _drawn(read_curves(metrics), path.suffix.lower()[1:], written, say))
     return path
 
 

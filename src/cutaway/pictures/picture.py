@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +11,15 @@ from PIL import Image, ImageDraw
 
 from cutaway.files import write_bytes
 from cutaway.pictures.colours import FAINT, INK, PAPER, STEPS, Bytes, Scale, number, palette
-from cutaway.pictures.text import font_for, plain, text_width, writable
+from cutaway.pictures.text import NO_FONT, font_for, plain, text_width, writable
+from cutaway.showing import Card, Shown, Still, png
 
 MARGIN, TITLE_SIZE, LABEL_SIZE = 12, 13, 10
 BAR_WIDTH, BAR_HEIGHT = 176, 8
-# Stands on a picture whose names this system cannot write.
-NO_FONT = "? stands for signs that no font here has; install Noto Sans CJK (Debian: fonts-noto-cjk)"
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class Picture(Shown):
     """An image with what must be said about it.
 
     Attributes:
@@ -38,19 +34,20 @@ class Picture:
 
     def png(self) -> bytes:
         """The picture as a PNG file."""
-        buffer = io.BytesIO()
-        Image.fromarray(self.pixels).save(buffer, "PNG", compress_level=4)
-        return buffer.getvalue()
+        return png(self.pixels)
 
     def save(self, path: str | Path) -> Path:
         """Write it to `path` as a PNG, atomically."""
         write_bytes(Path(path), self.png())
         return Path(path)
 
-    def _repr_html_(self) -> str:
-        data, caption = base64.b64encode(self.png()).decode(), html.escape(self.caption)
-        image = f'<img src="data:image/png;base64,{data}" alt="{caption}" style="image-rendering:pixelated">'
-        return f"<figure style='margin:0'>{image}<figcaption>{caption}</figcaption></figure>"
+    def still(self) -> Still:
+        """The picture with its caption for those who do not see it."""
+        return Still(self.png(), self.caption)
+
+    def card(self) -> Card:
+        """The picture with its caption below."""
+        return Card("", (self.still(), self.caption))
 
 
 @dataclass(frozen=True)
@@ -65,12 +62,22 @@ class Label:
 
 
 def framed(
-    grid: Bytes, *, title: str = "", labels: Iterable[Label] = (), scale: Scale | None = None, caption: str = ""
+    grid: Bytes,
+    *,
+    title: str = "",
+    labels: Iterable[Label] = (),
+    scale: Scale | None = None,
+    caption: str = "",
+    written: Sequence[str] = (),
 ) -> Picture:
-    """`grid`, uint8 (H, W, 3), on paper with its title above and its scale bar below."""
+    """`grid`, uint8 (H, W, 3), on paper with its title above and its scale bar below; `written` stands on it already.
+
+    Where a name has signs that no font here has, a line below says which to install.
+    """
     top = MARGIN + (TITLE_SIZE + 10 if title else 0)
     labels = list(labels)
-    hint = NO_FONT if any(font_for(plain(text)) is None for text in (title, *(label.text for label in labels))) else ""
+    texts = (title, *(label.text for label in labels), *written)
+    hint = NO_FONT if any(font_for(plain(text)) is None for text in texts) else ""
     bottom = MARGIN + (BAR_HEIGHT + LABEL_SIZE + 18 if scale else 0) + (LABEL_SIZE + 10 if hint else 0)
     words_end = max((label.column + text_width(plain(label.text), label.size) for label in labels), default=0)
     titles_end = max(text_width(title, TITLE_SIZE), text_width(hint, LABEL_SIZE))

@@ -10,6 +10,8 @@ from pathlib import Path
 from PIL import ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+# Stands on a picture whose names this system cannot write.
+NO_FONT = "? stands for signs that no font here has; install Noto Sans CJK (Debian: fonts-noto-cjk)"
 _NAMES = (
     *("NotoSansCJK-Regular", "NotoSansCJKsc-Regular", "NotoSansSC", "SourceHanSans", "wqy-microhei", "wqy-zenhei"),
     *("PingFang", "Hiragino Sans GB", "msyh", "simhei", "simsun", "DroidSansFallback", "Arial Unicode", "NotoSerifCJK"),
@@ -50,6 +52,13 @@ def needs_wide_font(text: str) -> bool:
     (True, False)
     """
     return any(ord(letter) >= 0x1100 and not 0x2000 <= ord(letter) < 0x2E80 for letter in text)
+
+
+def writable_in_figures(text: str) -> str:
+    """`text` with `?` for each sign that matplotlib has no font for on this system."""
+    if not needs_wide_font(text) or figure_fonts()[1:]:
+        return text
+    return "".join("?" if needs_wide_font(letter) else letter for letter in text)
 
 
 @cache

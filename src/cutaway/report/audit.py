@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from cutaway.care.audit import Audit
@@ -26,8 +25,7 @@ def write_audit(audited: Audit, page: Path, words: Words) -> tuple[Path, Path | 
     if audited.headers is not None and items:
         listed = page.with_name(f"{page.stem}.leave-out.txt")
         write_leaving(listed, items)
-    command = f"cutaway train {shlex.quote(audited.data.source)} --leave-out {shlex.quote(str(listed))}"
-    view = view_audit(audited, words, command if listed else "")
+    view = view_audit(audited, words, listed)
     shell = Shell(words("audit.title", name=view.title), (Crumb(words("audit.crumb")), Crumb(view.title)), frozen=True)
     write_text(page, render("audit.html.j2", words, shell=shell, view=view))
     return page, listed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cutaway.pages import EPOCH, Crumb, Shell, Slider, asset
 from cutaway.pages import render as render_template
 from cutaway.pages.environment import number_or_dash
 from cutaway.pictures.curves import curves_figure, curves_html
+from cutaway.report.book import Book
 from cutaway.runs import Run, RunFolder, open_run
 from cutaway.views.confusion import confusion_of
 from cutaway.views.run import RunView, percent, view_run
@@ -43,26 +44,33 @@ def write_page(run: Run | RunFolder | str | Path, language: str = DEFAULT) -> Pa
     return run.folder.page
 
 
-def render(view: RunView, say: Words | None = None) -> str:
-    """The page of `view` as one HTML text, in the language of `view` and `say` (English).
+def render(view: RunView, say: Words | None = None, book: Book | None = None, notes: Sequence[str] = ()) -> str:
+    """The run of `view`, and the other pages in `book`, as one HTML text in the language of both and `say` (English).
 
     Jinja escapes every name. What is marked as safe here is made of numbers, base64 and files of this package.
     """
-    say = say or words()
+    say, book = say or words(), book or Book()
+    tabs = [(f"#{address}", title) for address, title in _tabs(say).items() if not address or address in book.pages]
     return render_template(
         "report.html.j2",
         say,
         shell=Shell(view.name, (Crumb(view.name),), _slider(view), frozen=True),
         view=view,
-        tabs=(),
-        notes=(),
+        tabs=tabs if book.pages else [],
+        notes=tuple(notes),
         confusion=confusion_of(view.evaluation),
         frames=Markup(_frames_json(view, say)),
-        pictures=Markup("[]"),
-        book=Markup("null"),
+        pictures=Markup(book.album.as_json()),
+        book=Markup(book.packed()),
         script=Markup(asset("report.js")),
         style=Markup(asset("report.css")),
     )
+
+
+def _tabs(say: Words) -> dict[str, str]:
+    """The chapters by address."""
+    names = {"": "run", "layers": "layers", "images": "images_title", "comparison": "comparison"}
+    return {address: say(f"report.{name}") for address, name in names.items()}
 
 
 def _slider(view: RunView) -> Slider | None:

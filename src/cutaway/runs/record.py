@@ -10,12 +10,14 @@ from typing import Any, Literal
 from cutaway.errors import InputError
 from cutaway.files import read_json
 from cutaway.runs.folder import RunFolder, read_lines
+from cutaway.showing import Card, Line, Shown, Table
 
 Epoch = int | Literal["best", "last"]
+_EPOCHS = 20  # the last epochs, which a notebook shows
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Shown):
     """What a training run left behind, read-only.
 
     Example: `open_run("runs/shapes-resnet18-1").metrics()`.
@@ -76,6 +78,34 @@ class Run:
         if number not in saved:
             raise InputError(f"epoch {number} of {self.name} is not saved; saved are {_ranges(saved)}")
         return int(number)
+
+    def card(self) -> Card:
+        """What was trained on what, how well, and its epochs."""
+        info, ended = self.info, self.metrics("epoch")
+        data, model = info.get("data", {}), info.get("model", {})
+        facts = {
+            "status": info.get("status"),
+            "data": data.get("source"),
+            "model": model.get("spec"),
+            "best epoch": self.best_epoch,
+            **self._accuracies(ended),
+            "folder": str(self.folder.path),
+        }
+        loss = Line("training loss by step", [line.get("loss") for line in self.metrics("step")])
+        columns = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+        rows = [{name: line.get(name) for name in columns} for line in ended[-_EPOCHS:]]
+        return Card(self.name, (facts, loss, *([Table.of(rows)] if rows else [])))
+
+    def _accuracies(self, ended: list[dict[str, Any]]) -> dict[str, str]:
+        """Accuracies with their split, as texts."""
+        found, measured = {}, self.evaluation()
+        best = next((line for line in ended if line["epoch"] == self.best_epoch), None)
+        if best:
+            found["validation accuracy"] = f"{best['val_accuracy']:.2%}"
+        if measured:
+            about = f"{measured['size']:,} images, epoch {measured['epoch']}"
+            found["test accuracy"] = f"{measured['accuracy']:.2%}, {about}"
+        return found
 
     def weights(self, which: Epoch = "best") -> Path:
         """The file with the weights of an epoch."""

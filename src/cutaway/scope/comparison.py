@@ -27,15 +27,17 @@ from cutaway.lenses.similarity import LEAST_IMAGES, Similarity
 from cutaway.lenses.sparsity import GradientStatistics, gradient_statistics, spread
 from cutaway.pictures import Picture
 from cutaway.scope import juxtaposed
+from cutaway.scope.inputs import options_of_run
 from cutaway.scope.microscope import Scope
 from cutaway.scope.result import Result
 from cutaway.scope.sides import Passes, Side, batches, drawn, known_classes, layers_of, pairs_of, run_both
+from cutaway.showing import Table
 
 GRADIENT_IMAGES = 256  # a backward pass costs two forward ones, and a mean gradient settles early
 SHOWN = 24  # disagreements that are kept with their pixels
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Result):
     """Two networks on the same images; "the first" is A and "the second" is B.
 
@@ -76,9 +78,13 @@ class Comparison(Result):
         """The M layers of B."""
         return self.similarity.layers_b
 
+    def picture(self) -> Picture:
+        """The similarity matrix."""
+        return juxtaposed.matrix(self.similarity, self.names)
+
     def pictures(self) -> dict[str, Picture]:
         """The similarity matrix; disagreements; kernels, gradients and maps of one layer side by side."""
-        found = {"similarity": juxtaposed.matrix(self.similarity, self.names)}
+        found = {"similarity": self.picture()}
         if self.agreement is not None and len(self.agreement.disagreeing):
             found["disagreements"] = juxtaposed.disagreements(
                 self.agreement, self.views.pixels, self.classes, self.names
@@ -110,6 +116,10 @@ class Comparison(Result):
             _row(layer, cka[index], others, self.gradients[side].get(layer), by_source.get(layer))
             for index, layer in enumerate(layers)
         ]
+
+    def numbers(self) -> Sequence[Table]:
+        """The layers of A and of B."""
+        return tuple(Table.of(self.layer_rows(side)) for side in (0, 1))
 
     def figures(self) -> dict[str, Any]:
         """All its numbers except the arrays, JSON-able."""
@@ -149,7 +159,7 @@ def compare(
     Args:
         a: a `Scope`, or what makes one: a `Model`, a module, `runs/faces-1@3`.
         b: likewise; it may expect another size, other channels and another standardisation.
-        data: a data set, or what `load_data` takes.
+        data: a data set, or what `load_data` takes; the data of a run that is compared are split as they were for it.
         split: which images: "train", "val" or "test".
         layers: dotted names; each network's own among them. None for all convolutions and linear layers.
         pairs: layers whose units are matched, (of A, of B); None for layers of the same name and kind.
@@ -163,7 +173,9 @@ def compare(
             input is standardised or returns no logits, values that are not finite.
     """
     first, second = (one if isinstance(one, Scope) else Scope(one) for one in (a, b))
-    data = data if isinstance(data, Dataset) else load_data(data, progress=progress)
+    if not isinstance(data, Dataset):
+        options = options_of_run(first.spec, data) or options_of_run(second.spec, data)
+        data = load_data(data, **options, progress=progress)
     if split not in data.splits:
         raise unknown("split", split, data.splits, f"in {data.source}")
     if batch < LEAST_IMAGES:

@@ -20,6 +20,7 @@ from cutaway.pictures.exemplars import Shot, layer_sheet, unit_sheet
 from cutaway.pictures.grids import choose
 from cutaway.scope.result import Result
 from cutaway.scope.sides import fitted
+from cutaway.showing import Shown
 
 LEVELS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 KINDS = ("best", "spots", "quantiles", "least")
@@ -39,7 +40,7 @@ class Patch(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Patches:
+class Patches(Shown):
     """What stands out for each channel of a layer, the highest score first.
 
     Attributes:
@@ -54,7 +55,7 @@ class Patches:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerExemplars:
+class LayerExemplars(Shown):
     """One layer.
 
     Attributes:
@@ -87,7 +88,7 @@ class LayerExemplars:
         return bool(self.best.scores[channel, 0] == self.least.scores[channel, 0])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Exemplars(Result):
     """The patches of a split that excite each unit of some layers most.
 

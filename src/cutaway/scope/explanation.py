@@ -27,7 +27,7 @@ CHECK = "similarity_after_randomisation"
 _ROWS = 8  # images in one picture
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation(Result):
     """Maps of what speaks for a target.
 

@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 _MEAN, _STD = 0.5, 0.25
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Imagined(Result):
     """Images that a network was asked for.
 

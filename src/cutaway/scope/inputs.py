@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,18 @@ from torch import Tensor
 from cutaway.data import Undecodable, decode, load_data
 from cutaway.errors import InputError
 from cutaway.models import Preprocessing
+from cutaway.pictures import image_grid
 from cutaway.runs import is_run, resolve
+from cutaway.showing import Card, Shown
 
 _PLACE = re.compile(r"(train|val|test):(\d+)")
 # Standardised pixels reach 3 or so; a float this far outside the range is a picture that was not standardised.
 _FAR = 8.0
+_SHOWN = 32  # images in a notebook
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Inputs(Shown):
     """Images as the network sees them and as people do.
 
     Attributes:
@@ -40,6 +43,12 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def card(self) -> Card:
+        """The images with their names, and what the network sees."""
+        names = self.names[:_SHOWN]
+        grid = replace(image_grid(self.pixels[:_SHOWN].numpy(), names), caption=", ".join(names))
+        return Card("", (grid.still(), {"the network sees": self.values}))
 
 
 def read_inputs(images: Any, preprocessing: Preprocessing | None, spec: str = "") -> Inputs:
@@ -163,6 +172,15 @@ def _from_run(spec: str, split: str, number: int) -> Tensor:
         sizes = ", ".join(f"{name} 0 to {len(part) - 1}" for name, part in data.splits.items())
         raise InputError(f"there is no image {split}:{number}; there are {sizes}")
     return torch.from_numpy(data.splits[split].images[[number]][0])
+
+
+def options_of_run(spec: str, source: str | Path) -> dict[str, Any]:
+    """How a run loaded this data set, so that it is split in the same way again; nothing for other data or no run."""
+    if not is_run(spec) and not is_run(spec.rpartition("@")[0]):
+        return {}
+    described = resolve(spec)[0].info["data"]
+    same = Path(described["source"]).expanduser().resolve() == Path(source).expanduser().resolve()
+    return dict(described["options"]) if same else {}
 
 
 def _name(image: Any, index: int) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cutaway.errors import InputError
@@ -14,14 +16,19 @@ from cutaway.lenses import activations, weights
 from cutaway.lenses.capture import module_name, need_finite
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.targets import parse_target
-from cutaway.pictures import Picture, channel_grid, kernel_grid, network_figure
+from cutaway.pictures import Picture, channel_grid, image_grid, kernel_grid, network_figure
 from cutaway.scope.result import Result, unique
+from cutaway.showing import Card, Shown, Still, Table
 
 if TYPE_CHECKING:
+    from cutaway.scope.inputs import Inputs
     from cutaway.scope.microscope import Scope
 
+# What a notebook shows of predictions, and of a network's maps.
+_IMAGES, _CLASSES, _LAYERS = 8, 5, 13
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class FeatureMaps(Result):
     """What layers return for images.
 
@@ -37,25 +44,48 @@ class FeatureMaps(Result):
     certificate: Certificate
     channels: int | None = None
 
+    def picture(self) -> Picture:
+        """The whole network for the first image."""
+        return self._network(0, list(self.maps))
+
+    def preview(self) -> Picture:
+        """The channels of one layer, or some layers of the whole network, evenly chosen, for the first image."""
+        layers = list(self.maps)
+        if len(layers) == 1:
+            return self._channels(0, layers[0])
+        last = len(layers) - 1
+        places = sorted({round(place * last / (_LAYERS - 1)) for place in range(_LAYERS)})
+        return self._network(0, [layers[place] for place in places])
+
     def pictures(self) -> dict[str, Picture]:
         """The whole network for each image, then each layer's channels for each image."""
-        seed = self.certificate.seed or 0
-        whole, single = {}, {}
+        whole: dict[str, Picture] = {}
+        single: dict[str, Picture] = {}
         for index, image in enumerate(unique(self.names)):
-            arrays = {layer: value[index].float().cpu().numpy() for layer, value in self.maps.items()}
             end = f" {image}" if len(self.names) > 1 else ""
-            figure = network_figure(list(arrays.items()), count=self.channels or 10, seed=seed, title=self.names[index])
-            whole[f"network{end}"] = figure
-            for layer, array in arrays.items():
-                single[f"maps {layer}{end}"] = channel_grid(array, layer=layer, count=self.channels, seed=seed)
+            whole[f"network{end}"] = self._network(index, list(self.maps))
+            single |= {f"maps {layer}{end}": self._channels(index, layer) for layer in self.maps}
         return {**whole, **single}
+
+    def _network(self, index: int, layers: Sequence[str]) -> Picture:
+        arrays = [(layer, self._array(index, layer)) for layer in layers]
+        some = "" if len(layers) == len(self.maps) else f"  ·  {len(layers)} of {len(self.maps)} layers"
+        title, seed = f"{self.names[index]}{some}", self.certificate.seed or 0
+        return network_figure(arrays, count=self.channels or 10, seed=seed, title=title)
+
+    def _channels(self, index: int, layer: str) -> Picture:
+        seed = self.certificate.seed or 0
+        return channel_grid(self._array(index, layer), layer=layer, count=self.channels, seed=seed)
+
+    def _array(self, index: int, layer: str) -> NDArray[Any]:
+        return np.asarray(self.maps[layer][index].float().cpu().numpy())
 
     def arrays(self) -> dict[str, Tensor]:
         """Layer -> float32 (N, channels, height, width)."""
         return {layer: value.float() for layer, value in self.maps.items()}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Kernels(Result):
     """Kernels of convolutions.
 
@@ -68,15 +98,24 @@ class Kernels(Result):
     certificate: Certificate
     what: str = "kernels"
 
+    def picture(self) -> Picture:
+        """The grid of the first layer that has one."""
+        return self._grid(self._drawn()[0])
+
+    def preview(self) -> Picture | None:
+        """The same, or nothing."""
+        return self.picture() if self._drawn() else None
+
     def pictures(self) -> dict[str, Picture]:
         """A grid a layer; a layer without places (a linear one) is in the arrays alone."""
-        return {
-            f"{self.what} {layer}": kernel_grid(
-                value.float().cpu().numpy(), layer=layer, what=self.what, seed=self.certificate.seed or 0
-            )
-            for layer, value in self.kernels.items()
-            if value.ndim == 4
-        }
+        return {f"{self.what} {layer}": self._grid(layer) for layer in self._drawn()}
+
+    def _drawn(self) -> list[str]:
+        return [layer for layer, value in self.kernels.items() if value.ndim == 4]
+
+    def _grid(self, layer: str) -> Picture:
+        values, seed = self.kernels[layer].float().cpu().numpy(), self.certificate.seed or 0
+        return kernel_grid(values, layer=layer, what=self.what, seed=seed)
 
     def arrays(self) -> dict[str, Tensor]:
         """Layer -> float32, as the weight's shape."""
@@ -87,7 +126,36 @@ class Gradients(Kernels):
     """The gradient of the loss with respect to each layer's weight: `kernels` holds them, in the weights' shapes."""
 
 
-def predict(scope: Scope, images: Any) -> list[list[dict[str, Any]]]:
+class Predictions(list[list[dict[str, Any]]], Shown):
+    """For each image of `inputs` all classes, best first: `class`, `logit` and `probability`."""
+
+    def __init__(self, rows: Iterable[list[dict[str, Any]]], inputs: Inputs) -> None:
+        super().__init__(rows)
+        self.inputs = inputs
+
+    def card(self) -> Card:
+        """The images, and the best classes of each."""
+        shown = self[:_IMAGES]
+        rest = len(self) - len(shown)
+        some = (f"the first {len(shown)} of {len(self)} images",) if rest else ()
+        return Card("", [part for index in range(len(shown)) for part in self._ranked(index)], some)
+
+    def _ranked(self, index: int) -> tuple[Still, Table]:
+        name = self.inputs.names[index]
+        picture = image_grid(self.inputs.pixels[index : index + 1].numpy(), [name])
+        rows = [
+            (row["class"], float(row["logit"]), f"{row['probability']:.1%}", _bar(row["probability"]))
+            for row in self[index][:_CLASSES]
+        ]
+        return Still(picture.png(), name), Table(("class", "logit", "probability", ""), rows)
+
+
+def _bar(share: float) -> str:
+    """A share as a bar of up to 20 signs, so that a ranking is seen at a glance."""
+    return "█" * round(20 * share)
+
+
+def predict(scope: Scope, images: Any) -> Predictions:
     """For each image all classes, best first."""
     given = scope.inputs(images)
     logits = weights.logits(scope.network, given.values)
@@ -102,7 +170,7 @@ def predict(scope: Scope, images: Any) -> list[list[dict[str, Any]]]:
                 for name, index in zip(names, order, strict=True)
             ]
         )
-    return found
+    return Predictions(found, given)
 
 
 def feature_maps(

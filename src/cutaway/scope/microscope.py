@@ -21,16 +21,17 @@ from cutaway.lenses.certificate import Certificate
 from cutaway.models import Model, Preprocessing, load_model
 from cutaway.scope.fingerprint import Fingerprint
 from cutaway.scope.inputs import Inputs, read_inputs
+from cutaway.showing import Card, Named, Shown
 
 if TYPE_CHECKING:
     from cutaway.scope.exemplars import Exemplars
     from cutaway.scope.explanation import Explanation
     from cutaway.scope.imagined import Imagined
-    from cutaway.scope.looking import FeatureMaps, Gradients, Kernels
+    from cutaway.scope.looking import FeatureMaps, Gradients, Kernels, Predictions
     from cutaway.scope.ranking import Ranking
 
 
-class Scope:
+class Scope(Shown):
     """The microscope over any network.
 
     Args:
@@ -78,6 +79,19 @@ class Scope:
         shape = "x".join(map(str, self.shape)) if self.shape else "any input"
         return f"Scope({self.name}, {len(self.classes) or 'unnamed'} classes, {shape})"
 
+    def card(self) -> Card:
+        """Whose network it is, and what goes in and comes out."""
+        parameters = sum(tensor.numel() for tensor in self.network.parameters())
+        facts = {
+            "classes": self.classes or "without names",
+            "input": "×".join(map(str, self.shape)) if self.shape else "any",
+            "standardised": self.preprocessing or "nobody said how",
+            "parameters": parameters,
+            "device": str(self.device),
+            "weights": self._fingerprint.now(),
+        }
+        return Card(f"Scope of {self.name}", (facts,))
+
     @property
     def device(self) -> torch.device:
         """Where the network is."""
@@ -97,7 +111,7 @@ class Scope:
         """Every layer with output shape, parameters, multiply-adds and theoretical receptive field."""
         return summarize(self.network, self._shape(shape))
 
-    def predict(self, images: Any) -> list[list[dict[str, Any]]]:
+    def predict(self, images: Any) -> Predictions:
         """For each image all classes, best first: `class`, `logit` (what the network returns) and `probability`."""
         from cutaway.scope.looking import predict
 
@@ -126,12 +140,10 @@ class Scope:
 
         return gradients(self, images, target, layers)
 
-    def statistics(
-        self, data: Dataset | Split, split: str = "val", batch: int = 128
-    ) -> dict[str, ActivationStatistics]:
+    def statistics(self, data: Dataset | Split, split: str = "val", batch: int = 128) -> Named[ActivationStatistics]:
         """Zero fraction, dead channels, mean and maximum of every activation over a split of the data."""
         part = data.splits[split] if isinstance(data, Dataset) else data
-        return activation_statistics(self.network, self.batches(part, batch))
+        return Named(activation_statistics(self.network, self.batches(part, batch)))
 
     def explain(
         self,
@@ -218,7 +230,7 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Unit:
+class Unit(Shown):
     """One channel of one layer, and what the lenses say of it."""
 
     scope: Scope

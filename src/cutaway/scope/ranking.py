@@ -23,6 +23,7 @@ from cutaway.pictures import Picture
 from cutaway.pictures.explanation import Tile, explanation_sheet
 from cutaway.scope.explanation import kept_after_randomisation
 from cutaway.scope.result import Result, unique
+from cutaway.showing import Table
 
 if TYPE_CHECKING:
     from cutaway.scope.inputs import Inputs
@@ -69,7 +70,7 @@ class Ranked:
         return "control: knows nothing of the network" if self.control else self.reason
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ranking(Result):
     """Methods by their faithfulness on these images.
 
@@ -95,6 +96,10 @@ class Ranking(Result):
     def table(self) -> list[dict[str, Any]]:
         """A line a method: its place (the mean over the measures), its numbers, seconds and note."""
         return [row.as_dict() for row in self.rows]
+
+    def numbers(self) -> Sequence[Table]:
+        """The ranking as a table."""
+        return (Table.of(self.table()),)
 
     def pictures(self) -> dict[str, Picture]:
         """A sheet an image: all maps, best first, each with its numbers."""

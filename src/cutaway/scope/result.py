@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import re
 from abc import ABC, abstractmethod
@@ -16,12 +14,14 @@ from torch import Tensor
 from cutaway.files import write_bytes, write_json
 from cutaway.lenses.certificate import Certificate
 from cutaway.pictures import Picture
+from cutaway.showing import Card, Shown, Table
 
 
-class Result(ABC):
+class Result(Shown, ABC):
     """Base of the frozen dataclasses that `Scope` returns.
 
-    A subclass has a field `certificate`, and says which pictures show it and which arrays it holds.
+    A subclass is a dataclass with `repr=False` and a field `certificate`, and says which pictures show it and which
+    arrays it holds.
     """
 
     certificate: Certificate
@@ -37,6 +37,10 @@ class Result(ABC):
     def picture(self) -> Picture:
         """The main picture."""
         return next(iter(self.pictures().values()))
+
+    def __repr__(self) -> str:
+        # That of a dataclass would be all its numbers.
+        return f"{type(self).__name__}({self.certificate.line()})"
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write pictures (PNG), `arrays.safetensors` and `certificate.json` into `folder`; the files, pictures first.
@@ -55,13 +59,19 @@ class Result(ABC):
         write_json(folder / "certificate.json", certificate)
         return [*files, folder / "certificate.json"]
 
-    def _repr_html_(self) -> str:
-        picture = self.picture()
-        caption, line = html.escape(picture.caption), html.escape(self.certificate.line())
-        data = base64.b64encode(picture.png()).decode()
-        image = f'<img src="data:image/png;base64,{data}" alt="{caption}" style="image-rendering:pixelated">'
-        small = f"<small style='color:#6f685f'>{line}</small>"
-        return f"<figure style='margin:0'>{image}<figcaption>{caption}<br>{small}</figcaption></figure>"
+    def preview(self) -> Picture | None:
+        """The picture for a notebook, which should not weigh more than a page; None where there is nothing to draw."""
+        return self.picture()
+
+    def numbers(self) -> Sequence[Table]:
+        """Tables for a notebook, below the picture."""
+        return ()
+
+    def card(self) -> Card:
+        """Picture or the arrays' ranges, tables and certificate."""
+        picture, line = self.preview(), self.certificate.line()
+        seen = (picture.still(), picture.caption.replace(line, "")) if picture else (self.arrays(),)
+        return Card("", (*seen, *self.numbers()), self.certificate.notes, line)
 
 
 def file_name(*words: str | int) -> str:

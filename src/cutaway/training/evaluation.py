@@ -13,9 +13,35 @@ from cutaway.errors import InputError, unknown
 from cutaway.files import write_json
 from cutaway.models import load_model
 from cutaway.runs import resolve
+from cutaway.showing import Card, Shown, Table
 from cutaway.training.measure import predict_split, report
+from cutaway.training.mislabelled import label_issues
 from cutaway.training.precision import Plan, choose_device
 from cutaway.training.watcher import Watcher
+
+_CELLS = 20  # classes up to which a notebook shows the confusion
+
+
+class Evaluation(dict[str, Any], Shown):
+    """What `evaluate` measured, by name."""
+
+    def card(self) -> Card:
+        """The figures with their split, each class, and the confusion of a few classes."""
+        low, high = self["accuracy_interval"]
+        facts = {
+            "accuracy": f"{self['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%})",
+            "split": f"{self['split']}, {self['size']:,} images",
+            "epoch": self["epoch"],
+            "loss": self["loss"],
+            "top 5": self["top5"],
+            "calibration error": self["calibration_error"],
+        }
+        names = [row["class"] for row in self["classes"]]
+        tables = [Table.of(self["classes"])]
+        if len(names) <= _CELLS:
+            rows = [(name, *cells) for name, cells in zip(names, self["confusion"], strict=True)]
+            tables.append(Table(("true class, predicted:", *names), rows))
+        return Card(f"{self['run']}, measured", (facts, *tables), self["warnings"])
 
 
 def evaluate(
@@ -25,7 +51,7 @@ def evaluate(
     data: Dataset | None = None,
     device: str = "auto",
     watch: Watcher | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Measure a run's network on a split and keep the result in the run folder.
 
     Args:
@@ -37,7 +63,7 @@ def evaluate(
 
     Returns:
         accuracy (0..1) with its 95 % interval, top5, loss, per-class precision and recall, confusion (rows true,
-        columns predicted), calibration, `split`, `size`, `epoch`, and `warnings`.
+        columns predicted), calibration, `split`, `size`, `epoch`, `warnings`, and `label_issues` (see `label_issues`).
 
     Raises:
         InputError: no such run, epoch or split, or other data than the run was trained on.
@@ -52,8 +78,11 @@ def evaluate(
     model = load_model(f"{record.folder.path}@{epoch}")
     plan = Plan(choose_device(device), channels_last=True, matrices=True)
     plan.place(model.network)
-    result = report(predict_split(model, dataset.splits[split], plan, watch.work), dataset.classes)
+    part = dataset.splits[split]
+    predictions = predict_split(model, part, plan, watch.work)
+    result = Evaluation(report(predictions, dataset.classes))
     result |= {
+        "label_issues": None if split == "train" else label_issues(predictions, part, dataset.classes),
         "run": record.name,
         "split": split,
         "epoch": epoch,

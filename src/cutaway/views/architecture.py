@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cutaway.lenses.architecture import Row
 
+Size = tuple[int, int] | None  # of a layer's maps
+
 
 @dataclass(frozen=True)
 class LayerLine:
@@ -31,7 +33,7 @@ class LayerLine:
 class Stage:
     """Neighbouring layers whose maps have the same height and width; () for those without maps."""
 
-    size: tuple[int, int] | None
+    size: Size
     first: str
     last: str
     layers: tuple[LayerLine, ...]
@@ -57,13 +59,28 @@ def view_stages(rows: Sequence[Row], vitals: Iterable[Mapping[str, Any]] = ()) -
     health = {line["layer"]: line for line in vitals}
     called = [row for row in rows if row.called]
     stages = []
-    for size, group in groupby(called, _size):
-        layers = tuple(_line(row, health.get(row.name, {})) for row in group)
+    for size, group in groupby(zip(_sizes(called), called, strict=True), lambda pair: pair[0]):
+        layers = tuple(_line(row, health.get(row.name, {})) for _, row in group)
         stages.append(Stage(size, layers[0].name, layers[-1].name, layers))
     return tuple(stages)
 
 
-def _size(row: Row) -> tuple[int, int] | None:
+def _sizes(rows: Sequence[Row]) -> list[Size]:
+    """The stage of each row. A layer without weights, as a padding, begins none of its own: it belongs to the stage
+    before, unless the next layer with weights has its size, as behind a pooling.
+    """
+    following: list[Size] = []
+    for row in reversed(rows):
+        following.append(_size(row) if row.parameters or not following else following[-1])
+    found: list[Size] = []
+    for row, following_size in zip(rows, reversed(following), strict=True):
+        size = _size(row)
+        alone = bool(found) and not row.parameters and size not in (found[-1], following_size)
+        found.append(found[-1] if alone else size)
+    return found
+
+
+def _size(row: Row) -> Size:
     shape = row.output_shape
     return (shape[2], shape[3]) if shape and len(shape) == 4 else None
 

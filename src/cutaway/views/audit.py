@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cutaway.care.audit import Audit
-from cutaway.care.findings import Finding, find
+from cutaway.care.findings import Finding, find, remedy
 from cutaway.data.dataset import Quarantined
 from cutaway.data.decode import Undecodable, glimpse, read
 from cutaway.views.thumb import Thumb, thumb
@@ -60,12 +61,16 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class AuditView:
-    """Everything on the page, in order. A list that was cut names its whole length beside it."""
+    """Everything on the page, in order.
+
+    A finding comes with its sentence and the command that helps, or "". A list that was cut names its whole length
+    beside it.
+    """
 
     title: str
     source: str
     figures: tuple[tuple[str, str, str], ...]
-    findings: tuple[tuple[Finding, str], ...]
+    findings: tuple[tuple[Finding, str, str], ...]
     command: str
     splits: tuple[str, ...]
     classes: tuple[ClassRow, ...]
@@ -94,8 +99,8 @@ def left_out(audited: Audit, words: Words) -> list[Quarantined]:
     return items
 
 
-def view_audit(audited: Audit, words: Words, command: str) -> AuditView:
-    """The page's content; `command` trains without what is to be left out, or is empty."""
+def view_audit(audited: Audit, words: Words, listed: Path | None) -> AuditView:
+    """The page's content; `listed` is the list of what to leave out, if there is one."""
     data, leaking = audited.data, audited.leaking
     across = {frozenset((image, other)) for image, other, _ in leaking}
     near = sorted(audited.duplicates.near, key=lambda pair: pair[2])
@@ -104,8 +109,8 @@ def view_audit(audited: Audit, words: Words, command: str) -> AuditView:
         title=data.name,
         source=data.source,
         figures=tuple(_figures(audited, words)),
-        findings=tuple((found, found.sentence(words)) for found in find(audited)),
-        command=command,
+        findings=tuple((one, one.sentence(words), remedy(audited, one, listed)) for one in find(audited)),
+        command=f"cutaway train {shlex.quote(data.source)} --leave-out {shlex.quote(str(listed))}" if listed else "",
         splits=audited.splits,
         classes=tuple(_classes(audited)),
         majority=_majority(audited, words),

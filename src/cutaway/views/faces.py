@@ -83,10 +83,11 @@ def _problems(found: Collection, words: Words) -> Iterator[tuple[str, tuple[Name
 
 def _whole(found: Collection, one: Photograph, words: Words) -> Named:
     """A photograph with what is to be said of it."""
-    return Named(_seen(found.source / one.file, one.file), one.file, _said(one, words))
+    return Named(_seen(found.source / one.file, one.file), one.file, said(one, words))
 
 
-def _said(one: Photograph, words: Words) -> str:
+def said(one: Photograph, words: Words) -> str:
+    """Why a photograph gave no face, or how many it has."""
     if one.outcome == UNREADABLE:
         return one.reason
     if one.outcome == REFUSED:

@@ -14,6 +14,7 @@ from cutaway.pictures.grids import kernel_groups
 from cutaway.pictures.mosaic import Layout, Mosaic, dead_maps, mosaic, whole_zoom
 from cutaway.pictures.stills import Still
 from cutaway.runs.atlas import Arrays, Atlas
+from cutaway.views.checks import own_check
 from cutaway.views.patches import PatchView, view_patches
 
 _CELL = 96  # pixels that a map or a kernel is brought near to
@@ -201,7 +202,10 @@ def view_unit(atlas: Atlas, layer: str, channel: int) -> UnitView:
     imagined = _imagined(atlas, layer, channel, responses[1] if responses else None)
     certificates = {part: about["certificate"] for part, (about, _) in parts.items()}
     if imagined and (about := atlas.about("imagined", layer, channel)):
-        certificates["imagined"] = about["certificate"]
+        place = channel % atlas.chunk_size
+        count = min(atlas.chunk_size, found.channels - channel + place)
+        check = own_check(about["certificate"]["check"], place, count)
+        certificates["imagined"] = {**about["certificate"], "check": check}
     return UnitView(
         layer=layer,
         channel=channel,

@@ -16,10 +16,20 @@ from starlette.routing import BaseRoute, Route
 
 from cutaway.errors import InputError
 from cutaway.pages import asset
-from cutaway.web import run_pages
-from cutaway.web.here import Here, sentence_page
+from cutaway.web import (
+    compare_pages,
+    image_pages,
+    job_pages,
+    layer_pages,
+    model_pages,
+    run_pages,
+    train_pages,
+    unit_pages,
+)
+from cutaway.web.here import Here, endpoint, sentence_page
+from cutaway.web.jobs import Jobs
 from cutaway.web.security import Guard
-from cutaway.web.site import Site
+from cutaway.web.site import HIDDEN, Site
 
 _TYPES = {"css": "text/css", "js": "text/javascript"}
 
@@ -32,12 +42,24 @@ def create_app(site: Site, port: int) -> Starlette:
         exception_handlers={InputError: _wrong, HTTPException: _refused},
     )
     app.state.site = site
+    app.state.jobs = Jobs(site.folder / HIDDEN / "jobs", site.folder)
     return app
 
 
 def _routes() -> Iterable[BaseRoute]:
     yield Route("/static/{name}", static)
     yield from run_pages.ROUTES
+    yield from image_pages.ROUTES
+    yield from job_pages.ROUTES
+    yield from model_pages.ROUTES
+    yield from compare_pages.ROUTES
+    yield from train_pages.ROUTES
+    for prefix in ("/runs/{run}/e{epoch:int}", "/models/{model}"):
+        yield from layer_pages.routes(prefix)
+        yield from unit_pages.routes(prefix)
+        yield from image_pages.routes(prefix)
+    # Last: an address without an epoch means the best one.
+    yield Route("/runs/{run}/{rest:path}", endpoint(run_pages.at_best))
 
 
 def static(request: Request) -> Response:

@@ -12,10 +12,11 @@ from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cutaway.errors import InputError
 from cutaway.pages import Crumb, Shell, Slider, render
+from cutaway.web.jobs import Job, job_id
 from cutaway.web.site import Site
 from cutaway.words import LANGUAGES, Words, choose, words
 
@@ -58,6 +59,16 @@ class Here:
         """The value of a query that must be one of `known`; the first of them otherwise."""
         value = self.request.query_params.get(name, "")
         return value if value in known else known[0]
+
+    def job(self, kind: str, about: Mapping[str, Any]) -> Job | None:
+        """The long work that does this, if anybody asked for it."""
+        found: Job | None = self.request.app.state.jobs.find(job_id(kind, about))
+        return found
+
+    def begin(self, kind: str, about: Mapping[str, Any]) -> Response:
+        """Ask for long work, and go back to the page, which shows how far it is."""
+        self.request.app.state.jobs.want(kind, about)
+        return RedirectResponse(self.again(), 303)
 
     def page(
         self,

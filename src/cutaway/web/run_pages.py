@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from cutaway.errors import InputError
@@ -117,6 +118,16 @@ def _live(here: Here, name: str) -> tuple[str, str]:
     except InputError as error:
         return "damaged", render("live_error.html.j2", here.words, sentence=str(error))
     return record.line.status, render("live.html.j2", here.words, record=record, statuses=STATUSES)
+
+
+def at_best(here: Here) -> Response:
+    """From an address without an epoch to the same at the best one."""
+    path = here.request.path_params
+    if path["rest"].split("/")[0] not in ("layers", "images", "walk"):
+        raise HTTPException(404)
+    subject = Subject.of_run(here.site, here.site.run(path["run"]))
+    query = {key: value for key, value in here.request.query_params.items() if key != "lang"}
+    return RedirectResponse(here.link(*subject.parts, *path["rest"].split("/"), **query))
 
 
 def _routes() -> Iterator[Route]:

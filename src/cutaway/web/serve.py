@@ -32,13 +32,16 @@ def serve(site: Site, port: int, ready: Callable[[str], None] = lambda address: 
         raise InputError(f"there is no folder {site.folder}; name the one that holds your runs, or train first")
     with listening(port) as ours:
         number = int(ours.getsockname()[1])
-        config = uvicorn.Config(
-            create_app(site, number), log_level="warning", access_log=False, timeout_graceful_shutdown=2
-        )
+        app = create_app(site, number)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
         ready(f"http://{HOST}:{number}/")
         # The first page about a network would otherwise wait seconds for torch.
         threading.Thread(target=_warm, daemon=True).start()
-        uvicorn.Server(config).run(sockets=[ours])
+        app.state.jobs.keep_going()
+        try:
+            uvicorn.Server(config).run(sockets=[ours])
+        finally:
+            app.state.jobs.stop()
 
 
 def listening(port: int) -> socket.socket:
@@ -47,6 +50,7 @@ def listening(port: int) -> socket.socket:
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         ours.bind((HOST, port))
+        ours.listen(128)  # from now on the address answers, if only after the server has started
     except OSError as error:
         ours.close()
         if error.errno in (errno.EADDRINUSE, errno.EACCES):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cutaway.data import Dataset
     from cutaway.scope import Scope
 
+HIDDEN = ".microscope"  # beside the runs: uploads, jobs, results about models
 _SCOPES = 12  # networks in memory: an epoch each
 _BYTES = 512e6  # of arrays and pictures
 

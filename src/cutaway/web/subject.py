@@ -15,6 +15,7 @@ from cutaway.web.site import Named, Site
 if TYPE_CHECKING:
     from cutaway.data import Dataset
     from cutaway.lenses.architecture import Row, Summary
+    from cutaway.runs.atlas import Atlas
     from cutaway.scope import Scope
 
 MAX_EPOCHS = 30  # positions of a slider; more are spread evenly, and the page says so
@@ -53,6 +54,16 @@ class Subject:
         return cls.of_model(here.site, path["model"])
 
     @classmethod
+    def of_name(cls, site: Site, name: str) -> Subject:
+        """By what stands in the address of a comparison: `faces-1`, `faces-1@7` or a model's name."""
+        run, _, epoch = name.rpartition("@") if "@" in name else (name, "", "")
+        if (site.folder / run / "run.json").is_file() and (epoch.isdigit() or not epoch):
+            return cls.of_run(site, site.run(run), int(epoch) if epoch else None)
+        if name in site.models or name.startswith("torchvision:"):
+            return cls.of_model(site, name)
+        return cls.of_run(site, site.run(name))
+
+    @classmethod
     def of_run(cls, site: Site, run: Run, epoch: int | None = None) -> Subject:
         """A run at a saved epoch; None for the best."""
         number = run.epoch(epoch if epoch is not None else "best")
@@ -70,6 +81,11 @@ class Subject:
         return cls(site, ("models", name), name, named.spec, named.weights, named=named)
 
     @property
+    def short(self) -> str:
+        """As it stands in the address of a comparison; the inverse of `of_name`."""
+        return self.name if self.epoch is None else f"{self.name}@{self.epoch}"
+
+    @property
     def key(self) -> tuple[object, ...]:
         """The same for the same weights."""
         return (self.spec, self.stamp)
@@ -77,6 +93,11 @@ class Subject:
     def scope(self) -> Scope:
         """The microscope over it."""
         return self.site.scope(self.spec, self.named.weights if self.named else None, self.stamp)
+
+    @property
+    def sees(self) -> bool:
+        """Whether images can be shown to it: it says how its input is standardised."""
+        return self.scope().preprocessing is not None
 
     def summary(self) -> Summary:
         """Its layers."""
@@ -104,6 +125,14 @@ class Subject:
         """Its images: of the run, or those named with the model."""
         described = self._data()
         return self.site.dataset(*described) if described else None
+
+    def atlas(self) -> Atlas | None:
+        """The pages of its units that were made ahead of time; None if none were."""
+        from cutaway.runs.atlas import find_atlas, find_model_atlas
+
+        if self.run is not None and self.epoch is not None:
+            return find_atlas(self.run, self.epoch)
+        return find_model_atlas(self.weights_hash())
 
     def _data(self) -> tuple[str, Mapping[str, Any]] | None:
         if self.run is not None:

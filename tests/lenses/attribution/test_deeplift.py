@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import list_models
 
 from cutaway.errors import InputError
-from cutaway.lenses.attribution import deeplift
+from cutaway.lenses.attribution import deeplift, explain
 from cutaway.models import build
 
 DEEPLIFT = deeplift.METHODS["deeplift"]
@@ -171,6 +171,19 @@ def test_logits_far_apart_stay_finite() -> None:
     found = find(network, ONE, DEEPLIFT, 0, baseline=torch.tensor([[[-2.0, 1.0]]]))
     assert found.values.isfinite().all()
     assert float(found.values.sum()) == pytest.approx(1.0, abs=1e-5)
+
+
+class Steep(nn.Module):
+    """So steep near the baseline that a multiplier leaves float32, while every score stays inside."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.rsqrt(x.square() + 1e-38)
+        return (y * y).flatten(1)
+
+
+def test_multipliers_beyond_float32_are_refused() -> None:
+    with pytest.raises(InputError, match=r"beyond float32 in this network.*or another baseline"):
+        explain(Steep(), torch.full((1, 1, 1, 2), 0.1), "deeplift", 1)
 
 
 def test_a_difference_of_classes_is_the_difference_of_their_attributions() -> None:

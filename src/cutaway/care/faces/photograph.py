@@ -12,9 +12,9 @@ from PIL import Image
 from cutaway.care.faces.detector import Face, find_faces
 from cutaway.care.faces.geometry import cut, tight_frame, widened
 from cutaway.care.faces.settings import Settings
-from cutaway.care.measures import sharpness, to_grey
 from cutaway.data.decode import Undecodable, decode
 from cutaway.data.folder import Entry
+from cutaway.data.measures import sharpness, to_grey
 from cutaway.files import write_with
 
 CROPPED, REFUSED, NOBODY, UNREADABLE = "cropped", "refused", "nobody", "unreadable"

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
+
 from cutaway.doctor.commands import train_again
 from cutaway.doctor.finding import line_chart
 from cutaway.doctor.record import Record
 from cutaway.doctor.rule import Said, rule, say
+
+_FIT_TO_JUDGE = 0.7
+_MANY_WRONG = 0.03
+_SHOWN = 9
 
 
 @rule("test-set-used-for-choosing")
@@ -49,6 +56,31 @@ def over_confident(record: Record) -> Said | None:
     )
 
 
+@rule("mislabelled-images", explains=("confused-classes",))
+def mislabelled_images(record: Record) -> Said | None:
+    """Held-out images whose label is probably wrong, and the two classes that most of them stand between."""
+    measured = [found for found in record.evaluations.values() if found["accuracy"] >= _FIT_TO_JUDGE]
+    issues = [issue for found in measured for issue in found.get("label_issues") or ()]
+    if not issues:
+        return None
+    share = len(issues) / sum(found["size"] for found in measured if found.get("label_issues") is not None)
+    between = Counter(tuple(sorted((issue["label"], issue["answer"]))) for issue in issues)
+    (first, second), count = between.most_common(1)[0]
+    shown = " ".join(issue["image"] for issue in sorted(issues, key=lambda issue: issue["confidence"])[:_SHOWN])
+    return say(
+        "warning" if share >= _MANY_WRONG and len(issues) >= _SHOWN else "note",
+        f"{len(issues)} held-out images ({share:.1%}) probably have the wrong label, {count} of them between "
+        f"'{first}' and '{second}'",
+        cause="images lie in the wrong folder, or show both; training images of these classes will do so as often",
+        remedy=f"cutaway explain {shlex.quote(record.folder)} {shown}",
+        images=len(issues),
+        share=share,
+        first=first,
+        second=second,
+        between=count,
+    )
+
+
 @rule("confused-classes")
 def confused_classes(record: Record) -> Said | None:
     """Two classes are taken for each other so often that their labels are worth a look."""
@@ -69,7 +101,9 @@ def confused_classes(record: Record) -> Said | None:
         "note",
         f"{share:.0%} of '{names[b]}' and '{names[a]}' are taken for each other, much more than any other pair",
         cause="the two look alike, or some images lie in the wrong folder",
-        remedy=f"cutaway audit {record.info['data']['source'] or 'DATA'}",
+        remedy=f"cutaway audit {shlex.quote(record.info['data']['source'] or 'DATA')}"
+        if found[0].get("label_issues") is not None
+        else f"pip install 'cutaway[labels]' && cutaway evaluate {shlex.quote(record.folder)}",
         share=share,
         first=names[b],
         second=names[a],

@@ -19,6 +19,7 @@ _SYMPTOMS = (
     "saturated-units",
     "constant-prediction",
     "stuck-at-chance",
+    "one-batch-not-learnt",
     "signal-fades",
     "underfitting",
     "not-finite",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from cutaway.doctor.commands import train_again
 from cutaway.doctor.finding import line_chart
 from cutaway.doctor.record import SURE_STEPS, Record
@@ -61,7 +63,7 @@ def imbalanced_classes(record: Record) -> Said | None:
         cause="the smallest classes hardly count in the loss, so that the network may leave them out",
         remedy="in your loop: WeightedRandomSampler, or F.cross_entropy(..., weight=1 / counts)"
         if record.watched
-        else f"cutaway evaluate {record.info['data']['name'] or 'RUN'} shows each class; add images of the small ones",
+        else f"add images of the small ones; each by itself: cutaway evaluate {shlex.quote(record.folder)}",
         chart=line_chart("class", "training images", list(zip(names, record.train_counts, strict=False))),
         majority=share,
         ratio=ratio,

@@ -7,7 +7,7 @@ from cutaway.doctor.finding import Chart, line_chart
 from cutaway.doctor.record import Line, Record, dead, exploding, trained, weighted
 from cutaway.doctor.rule import Said, rule, say
 
-_STUCK = ("labels-without-meaning", "stuck-at-chance", "constant-prediction", "underfitting")
+_STUCK = ("labels-without-meaning", "stuck-at-chance", "one-batch-not-learnt", "constant-prediction", "underfitting")
 
 
 @rule("not-finite", explains=("divergence", "oscillation", "exploding-gradients", "rate-too-high", *_STUCK))

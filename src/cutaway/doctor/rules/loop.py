@@ -18,6 +18,7 @@ _SYMPTOMS = (
     "dead-units",
     "constant-prediction",
     "stuck-at-chance",
+    "one-batch-not-learnt",
     "underfitting",
     "batch-too-small",
 )

@@ -56,6 +56,33 @@ def _shrunk(record: Record) -> float:
 
 
 @rule(
+    "one-batch-not-learnt",
+    explains=("stuck-at-chance", "constant-prediction", "underfitting", "duplicates"),
+    tries=("rate/10", "kaiming", "batch-norm"),
+)
+def one_batch_not_learnt(record: Record) -> Said | None:
+    """No more images than one batch holds are shown over and over, and are not learnt."""
+    facts = record.info["data"].get("facts") or {}
+    distinct = facts.get("distinct", {}).get("train") or record.seen.get("distinct")
+    if record.first is None or record.early or record.final_loss is None or not distinct:
+        return None
+    if distinct > record.first["input"]["shape"][0] or record.final_loss < 0.5 * record.chance:
+        return None
+    return say(
+        "error",
+        f"{distinct} images are shown {record.last_step} times over, and their loss is still {record.final_loss:.2f}",
+        cause="whatever can learn at all learns one batch by heart: look at the last layer, the loss, the rate and how "
+        "the weights begin, not at the data",
+        remedy=train_again(record, learning_rate=(record.recipe.get("learning_rate") or 0.01) / 10),
+        step=record.last_step,
+        chart=line_chart("step", "loss", record.cross_entropies, record.chance, "ln C"),
+        images=distinct,
+        loss=record.final_loss,
+        chance=record.chance,
+    )
+
+
+@rule(
     "stuck-at-chance", explains=("constant-prediction",), tries=("rate/10", "kaiming", "batch-norm", "adagrad-xavier")
 )
 def stuck_at_chance(record: Record) -> Said | None:

@@ -12,6 +12,7 @@ from cutaway.doctor.rule import Said, rule, say
 _SYMPTOMS = (
     "labels-without-meaning",
     "stuck-at-chance",
+    "one-batch-not-learnt",
     "constant-prediction",
     "dead-units",
     "saturated-units",

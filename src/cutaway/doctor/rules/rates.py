@@ -10,7 +10,7 @@ from cutaway.doctor.finding import Chart, line_chart
 from cutaway.doctor.record import Record, dead, exploding, trained
 from cutaway.doctor.rule import Said, rule, say
 
-_STUCK = ("labels-without-meaning", "stuck-at-chance", "constant-prediction", "underfitting")
+_STUCK = ("labels-without-meaning", "stuck-at-chance", "one-batch-not-learnt", "constant-prediction", "underfitting")
 _BY_LARGE_STEPS = ("oscillation", "dead-units", "saturated-units", "exploding-gradients", *_STUCK)
 
 

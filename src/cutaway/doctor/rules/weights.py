@@ -22,6 +22,7 @@ _SYMPTOMS = (
     "dead-units",
     "constant-prediction",
     "stuck-at-chance",
+    "one-batch-not-learnt",
     "signal-fades",
     "underfitting",
 )

@@ -24,6 +24,7 @@ from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.forward import Forward, opened
 from cutaway.lenses.targets import Target, TargetLike, parse_target
 from cutaway.restoring import untouched
+from cutaway.showing import Shown
 
 AnyTarget = TargetLike | list[TargetLike] | Tensor | Target | None
 Precision = Literal["fp32", "bf16", "auto"]
@@ -36,7 +37,7 @@ _good_for: WeakKeyDictionary[nn.Module, set[tuple[str, str]]] = WeakKeyDictionar
 
 
 @dataclass(frozen=True)
-class Attribution:
+class Attribution(Shown):
     """Where in the images the evidence for a score is.
 
     Attributes:
@@ -138,6 +139,11 @@ def explain(
         low = precision == "bf16" or (precision == "auto" and bf16_pays(images.device.type))
         run = _Run(chosen, images, target, layer, seed, batch, progress, options, low)
         found = _fast(network, run) if precision != "fp32" and is_cam(chosen) else run.through(network)
+    if not bool(found.values.isfinite().all()):
+        raise InputError(
+            f"{method} meets numbers beyond float32 in this network, though its scores are finite; take another method"
+            + (" or another baseline" if "baseline" in chosen.options else "")
+        )
     return run.attribution(found)
 
 

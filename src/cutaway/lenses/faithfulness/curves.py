@@ -12,10 +12,11 @@ from cutaway.errors import InputError
 from cutaway.lenses.capture import images_for
 from cutaway.lenses.faithfulness.scoring import Baseline, Measure, Progress, checked, hidden, measure_all, positions
 from cutaway.lenses.targets import Target
+from cutaway.showing import Shown
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class Curve(Shown):
     """A score while pixels are changed.
 
     Attributes:

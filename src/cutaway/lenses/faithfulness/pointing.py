@@ -9,10 +9,11 @@ from torch import Tensor
 
 from cutaway.errors import InputError
 from cutaway.lenses.faithfulness.scoring import positions
+from cutaway.showing import Shown
 
 
 @dataclass(frozen=True, eq=False)
-class Pointing:
+class Pointing(Shown):
     """How a map's heat lies on known objects; each number is for one image, float32 (N,), 0 .. 1.
 
     Attributes:

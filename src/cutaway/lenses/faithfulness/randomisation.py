@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from cutaway.errors import InputError
 from cutaway.lenses.capture import bare
 from cutaway.lenses.faithfulness.sensitivity import correlation
+from cutaway.showing import Shown
 
 Explain = Callable[[nn.Module], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Randomisation:
+class Randomisation(Shown):
     """How much a map keeps when weights are scrambled; near 0 is good, near 1 a map that does not show the weights.
 
     Attributes:

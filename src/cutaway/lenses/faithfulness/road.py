@@ -13,6 +13,7 @@ from cutaway.errors import InputError
 from cutaway.lenses.capture import images_for
 from cutaway.lenses.faithfulness.scoring import Measure, Progress, checked, measure_all, positions, shares
 from cutaway.lenses.targets import Target
+from cutaway.showing import Shown
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
 _SIDE, _CORNER = 1 / 6, 1 / 12  # how much a pixel's neighbours count, by Rong et al.
@@ -20,7 +21,7 @@ _MULTIPLE = 16  # images are padded to a multiple of this, so that four coarser 
 
 
 @dataclass(frozen=True, eq=False)
-class Road:
+class Road(Shown):
     """Scores while pixels are imputed in both orders.
 
     Attributes:

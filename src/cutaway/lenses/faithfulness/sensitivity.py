@@ -12,13 +12,14 @@ from cutaway.errors import InputError
 from cutaway.lenses.capture import images_for
 from cutaway.lenses.faithfulness.scoring import Baseline, Measure, Progress, hidden, measure_all, shares
 from cutaway.lenses.targets import Target
+from cutaway.showing import Shown
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 CELLS = 28  # the longer side of an image in cells, at most
 
 
 @dataclass(frozen=True, eq=False)
-class Removals:
+class Removals(Shown):
     """What the score loses when random sets of cells are taken away; it serves every map of the same images.
 
     Attributes:
@@ -37,7 +38,7 @@ class Removals:
 
 
 @dataclass(frozen=True, eq=False)
-class Sensitivity:
+class Sensitivity(Shown):
     """How well a map foretells the drops.
 
     Attributes:

@@ -18,13 +18,14 @@ from cutaway.lenses.synthesis.objectives import Objective
 from cutaway.lenses.synthesis.quick import described, quick_twin
 from cutaway.lenses.synthesis.styles import Way, style
 from cutaway.lenses.synthesis.walk import Climbed, Walk
+from cutaway.showing import Shown
 
 _CONTROLS = 4
 _PIXELS_A_BATCH = 16 * 128 * 128  # maps of about so many pixels stay in a CPU's cache; larger batches gain nothing
 
 
 @dataclass(frozen=True, eq=False)
-class Synthesis:
+class Synthesis(Shown):
     """Images made for objectives.
 
     Attributes:

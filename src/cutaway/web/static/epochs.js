@@ -34,7 +34,7 @@ export function goToEpochs(prepare) {
   let shown = Number(slider.dataset.epoch);
   let timer = 0;
   const query = () => location.search;
-  const addressOf = (epoch) => slider.dataset.address.split("?")[0].replace("EPOCH", String(epoch)) + query();
+  const addressOf = (epoch) => slider.dataset.address.split("?")[0].replaceAll("EPOCH", String(epoch)) + query();
 
   async function show(epoch) {
     const address = addressOf(epoch);
@@ -115,7 +115,7 @@ export function goToEpochs(prepare) {
 
 /** The line in each chart that says where the slider stands. */
 export function moveCursors(epoch) {
-  for (const line of document.querySelectorAll(".cursor")) {
+  for (const line of document.querySelectorAll(".cursor[data-unit]")) {
     const x = String(Number(line.dataset.left) + epoch * Number(line.dataset.unit));
     line.removeAttribute("hidden");
     line.setAttribute("x1", x);

@@ -118,6 +118,7 @@ def threshold(hashes: np.ndarray) -> int:
     distribution does that has this set's median and thousandth. It is never more than `CAP`, and less than 0 where
     the images are too alike to tell. Sets of fewer than 500 images have too few pairs for that and get `CAP`.
     """
+    hashes = np.unique(hashes, axis=0)  # so that neither copies nor the order of the images matter
     count = len(hashes)
     if count < _ENOUGH:
         return CAP

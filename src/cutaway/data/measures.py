@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cutaway.care.hashing import hash_images
 from cutaway.data.cache import Progress
 from cutaway.data.dataset import Split
+from cutaway.data.hashing import hash_images
 from cutaway.data.parallel import each
 from cutaway.data.stores import ImageStore
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from cutaway.care.hashing import BITS, CAP, hash_images, near_pairs, threshold
+from cutaway.data.hashing import BITS, CAP, hash_images, near_pairs, threshold
 
 
 def scene(seed: int, side: int = 96) -> np.ndarray:
@@ -76,8 +76,8 @@ def test_a_mirrored_picture_is_another_picture() -> None:
 
 
 def test_all_near_pairs_as_two_loops_find_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cutaway.care.hashing._ROWS", 7)
-    monkeypatch.setattr("cutaway.care.hashing._COLUMNS", 5)
+    monkeypatch.setattr("cutaway.data.hashing._ROWS", 7)
+    monkeypatch.setattr("cutaway.data.hashing._COLUMNS", 5)
     random = np.random.default_rng(0)
     base = random.integers(0, 2, (6, 256), dtype=np.uint8)
     bits = np.concatenate([base ^ (random.random((6, 256)) < 0.1) for _ in range(6)])

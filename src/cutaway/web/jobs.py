@@ -1,0 +1,214 @@
+"""Long work in processes of its own: queued, one at a time, with progress and cancel, known again after a restart.
+
+A job is a folder named after what it does, so that the same wish is the same job. `job.json` says what is wanted,
+`progress.json` how far it is; the worker writes the second one every second while it lives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cutaway.errors import InputError
+from cutaway.files import read_json, write_json
+
+KINDS = ("predict", "explain", "atlas", "compare", "train")
+BEAT = 1.0  # seconds between two signs of life
+_SILENT = 15.0  # seconds without one, and a worker counts as dead
+_OPEN = ("waiting", "running")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        state: "waiting", "running", "done", "failed" or "cancelled".
+        label: what is being done.
+        done, total: how much of it.
+        error: why it failed, one sentence.
+        pid: of the worker.
+        result: what it left, for its page.
+    """
+
+    state: str = "waiting"
+    label: str = ""
+    done: int = 0
+    total: int = 0
+    error: str = ""
+    pid: int = 0
+    result: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of long work."""
+
+    id: str
+    kind: str
+    about: Mapping[str, Any]
+    queued: float
+    progress: Progress
+
+    @property
+    def open(self) -> bool:
+        """Whether it waits or runs."""
+        return self.progress.state in _OPEN
+
+
+class Jobs:
+    """All jobs of a folder of runs.
+
+    Args:
+        folder: where they are kept.
+        root: the folder of runs, for the workers.
+    """
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder, self.root = folder, root
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+
+    def want(self, kind: str, about: Mapping[str, Any], *, again: bool = False) -> Job:
+        """The job that does this: the one there is, or a new one; one that failed or is wanted again starts anew."""
+        if kind not in KINDS:
+            raise InputError(f"there is no job '{kind}'; there are {', '.join(KINDS)}")
+        name = job_id(kind, about)
+        with self._lock:
+            found = self.find(name)
+            if found is None or (not found.open and (again or found.progress.state != "done")):
+                path = self.folder / name
+                write_json(path / "job.json", {"kind": kind, "about": dict(about), "queued": time.time()})
+                write_json(path / "progress.json", asdict(Progress()))
+            self.pump()
+            fresh = self.find(name)
+        assert fresh is not None
+        return fresh
+
+    def find(self, name: str) -> Job | None:
+        """A job by its id; a running one whose worker has died has failed."""
+        path = self.folder / name
+        if not name.isalnum() or not (path / "job.json").is_file():
+            return None
+        try:
+            job = read_json(path / "job.json")
+            progress = Progress(**read_json(path / "progress.json"))
+            found = Job(name, job["kind"], job["about"], job["queued"], progress)
+        except (InputError, FileNotFoundError, KeyError, TypeError):
+            return None  # damaged: it is as if it had not been asked for
+        return self._checked(found)
+
+    def all(self) -> list[Job]:
+        """Every job, the newest first."""
+        found = [self.find(path.parent.name) for path in self.folder.glob("*/job.json")]
+        return sorted((job for job in found if job), key=lambda job: -job.queued)
+
+    def cancel(self, name: str) -> None:
+        """Stop a job; what it has kept so far stays."""
+        with self._lock:
+            job = self.find(name)
+            if job is None or not job.open:
+                return
+            self._kill(job)
+            self._write(name, Progress("cancelled"))
+
+    def pump(self) -> None:
+        """Start the job that has waited longest, if none runs; training does not hold others up."""
+        with self._lock:
+            jobs = sorted((job for job in self.all() if job.open), key=lambda job: job.queued)
+            busy = any(job.progress.state == "running" and job.kind != "train" for job in jobs)
+            for job in jobs:
+                if job.progress.state == "waiting" and (job.kind == "train" or not busy):
+                    self._start(job)
+                    busy = busy or job.kind != "train"
+
+    def keep_going(self) -> threading.Thread:
+        """Look after the queue in a thread until `stop`."""
+
+        def work() -> None:
+            while not self._stopping.wait(0.5):
+                self.pump()
+
+        thread = threading.Thread(target=work, daemon=True, name="jobs")
+        thread.start()
+        return thread
+
+    def stop(self) -> None:
+        """The server ends: training goes on by itself, other work waits for the next start."""
+        self._stopping.set()
+        with self._lock:
+            for name in list(self._workers):
+                job = self.find(name)
+                if job and job.progress.state == "running" and job.kind != "train":
+                    self._kill(job)
+                    self._write(name, Progress())
+
+    def _start(self, job: Job) -> None:
+        path = self.folder / job.id
+        self._write(job.id, Progress("running", label="start"))
+        with open(path / "log.txt", "wb") as log:
+            self._workers[job.id] = subprocess.Popen(
+                [sys.executable, "-m", "cutaway.web.worker", str(path), str(self.root)],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def _checked(self, job: Job) -> Job:
+        if job.progress.state != "running":
+            return job
+        worker = self._workers.get(job.id)
+        silent = time.time() - (self.folder / job.id / "progress.json").stat().st_mtime
+        dead = worker.poll() is not None if worker else silent > _SILENT
+        if not dead:
+            return job
+        # It may have ended well between our reading and our asking.
+        now = Progress(**read_json(self.folder / job.id / "progress.json"))
+        if now.state == "running":
+            now = Progress("failed", error=self._last_words(job.id, worker))
+            self._write(job.id, now)
+        return Job(job.id, job.kind, job.about, job.queued, now)
+
+    def _last_words(self, name: str, worker: subprocess.Popen[bytes] | None) -> str:
+        """Why a worker died without a word of its own."""
+        log = self.folder / name / "log.txt"
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        code = f"exit code {worker.returncode}" if worker else "no sign of life"
+        return f"the worker died ({code}){': ' + last[:300] if last else ''}"
+
+    def _kill(self, job: Job) -> None:
+        worker = self._workers.get(job.id)
+        pid = worker.pid if worker else job.progress.pid
+        if not pid:
+            return
+        try:
+            os.killpg(pid, signal.SIGTERM)
+        except (ProcessLookupError, PermissionError):
+            return
+        if worker:
+            try:
+                worker.wait(5)
+            except subprocess.TimeoutExpired:
+                os.killpg(pid, signal.SIGKILL)
+                worker.wait(5)
+
+    def _write(self, name: str, progress: Progress) -> None:
+        write_json(self.folder / name / "progress.json", asdict(progress))
+
+
+def job_id(kind: str, about: Mapping[str, Any]) -> str:
+    """The same for the same wish."""
+    return hashlib.sha256(json.dumps([kind, dict(about)], sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,85 @@
+"""Training started from a page: it runs in its own process and outlives the server."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from cutaway.pages import Crumb
+from cutaway.runs import is_run, new_run_path
+from cutaway.web.here import Here, endpoint
+from cutaway.web.jobs import Job
+
+MAX_EPOCHS = 10_000
+SHOWN = 8  # trainings that were started here
+_NAME = re.compile(r"[\w][\w.-]{0,80}")
+
+
+@dataclass(frozen=True)
+class Started:
+    """A training that was started here, and its run's name once there is one."""
+
+    job: Job
+    name: str
+    exists: bool
+
+
+def form(here: Here) -> Response:
+    """What to train on what, and what was started."""
+    from cutaway.data.sources import BUILT_IN
+    from cutaway.models import model_names
+
+    title = here.words("train.title")
+    jobs = [job for job in here.request.app.state.jobs.all() if job.kind == "train"][:SHOWN]
+    return here.page(
+        "train.html.j2",
+        title,
+        (Crumb(title),),
+        sources=BUILT_IN,
+        models=[*model_names(), *here.site.models],
+        started=[Started(job, job.about["name"], is_run(here.site.folder / job.about["name"])) for job in jobs],
+    )
+
+
+async def start(request: Request) -> Response:
+    """Begin, and go to the page that shows it."""
+    here = Here.of(request)
+    async with request.form() as sent:
+        given = {key: str(sent.get(key, "")).strip() for key in ("data", "model", "epochs", "name")}
+    return await run_in_threadpool(_started, here, given)
+
+
+def _started(here: Here, given: dict[str, str]) -> Response:
+    data, model, epochs = given["data"], given["model"], given["epochs"]
+    if not data or not model:
+        raise HTTPException(400, here.words("train.missing"))
+    if epochs and not (epochs.isdigit() and 1 <= int(epochs) <= MAX_EPOCHS):
+        raise HTTPException(400, here.words("train.epochs_wrong", epochs=epochs, most=MAX_EPOCHS))
+    if _is_code(model) and model not in here.site.models:
+        raise HTTPException(400, here.words("train.code", model=model))
+    spec = here.site.models[model].spec if model in here.site.models else model
+    name = given["name"] or new_run_path(here.site.folder, f"{_short(data)}-{_short(model)}").name
+    if not _NAME.fullmatch(name) or is_run(here.site.folder / name):
+        raise HTTPException(400, here.words("train.name_wrong", name=name))
+    recipe = {"epochs": int(epochs)} if epochs else {}
+    about = {"data": data, "model": spec, "name": name, "recipe": recipe}
+    here.request.app.state.jobs.want("train", about, again=True)
+    return RedirectResponse(here.link("train"), 303)
+
+
+def _is_code(model: str) -> bool:
+    return ":" in model and not model.startswith(("torchvision:", "timm:"))
+
+
+def _short(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", Path(text).name.rpartition(":")[2]).strip("-.") or "run"
+
+
+ROUTES = [Route("/train", endpoint(form), methods=["GET"]), Route("/train", start, methods=["POST"])]
