@@ -28,7 +28,7 @@ from cutaway.web.subject import Subject
 from cutaway.web.tasks import about_subject, explained
 
 PAGE = 120  # images on one page
-QUICK = ("grad-cam", "integrated-gradients")  # made while the page is asked for, where nothing is kept yet
+QUICK = ("grad-cam", "saliency")  # made while the page is asked for, where nothing is kept yet
 SHOWN = 10  # channels of a layer on the walk, as in the figure that the walk stands for
 
 
@@ -135,7 +135,7 @@ def _view(here: Here, subject: Subject, chosen: Chosen, heats: Sequence[kept.Hea
         name=chosen.name,
         index=0,
         still=small_still(chosen.pixels),
-        true=chosen.label,
+        true=chosen.label if chosen.target is not None else "",  # a class that the network does not know is none
         scores=tuple(ClassScore(one["class"], one["probability"], one["logit"]) for one in scores),
         explained=tuple(_explained(chosen, heat) for heat in heats if heat.maps is not None),
         left_out=tuple(f"{heat.method}: {heat.error}" for heat in heats if heat.error),
