@@ -140,17 +140,20 @@ class _Clinic:
     def attempt(self, remedy: Remedy, budget: int) -> Trial:
         """Train until `budget` steps are done, from the beginning or from where the last round stopped."""
         path = self.folder / _file_name(remedy.name)
-        problem = ""
+        return self._measured(remedy, path, self._trained(remedy, path, budget))
+
+    def _trained(self, remedy: Remedy, path: Path, budget: int) -> str:
+        """Train for the budget; why that went wrong, or ""."""
         try:
             if path.exists():
                 resume(path, data=self.data, watch=_Budget(budget))
             else:
                 self._begin(remedy, path.name, budget)
         except Interrupted:
-            pass
+            return ""  # the budget is spent, which is how a trial ends; its state is saved for the next round
         except (Diverged, InputError) as error:
-            problem = str(error)
-        return self._measured(remedy, path, problem)
+            return str(error)
+        return ""
 
     def _begin(self, remedy: Remedy, name: str, budget: int) -> None:
         own = {**self.record.recipe, **remedy.recipe}
