@@ -9,12 +9,9 @@ from torch import nn
 
 from faults.case import Case
 from faults.images import images, rare, unit
-from faults.loop import Loop, adam, adamw, rmsprop, sgd
+from faults.loop import LARGE, Loop, adam, adamw, rmsprop, sgd
 from faults.networks import Make, built_in, changed, kaiming, middle, middle_norm, plain, small, small_norm
-
-fashion, cifar, shapes, colours = (partial(images, name) for name in ("fashion", "cifar", "shapes", "colours"))
-few_cifar, few_fashion = partial(images, "cifar", 1600, 300), partial(images, "fashion", 1600, 300)
-LARGE = {"batch": 32, "epochs": 2}
+from faults.sets import cifar, colours, fashion, few_cifar, few_fashion, shapes
 
 
 def _case(name: str, loop: Loop) -> Case:

@@ -25,7 +25,7 @@ from faults.images import (
     twice,
     unit,
 )
-from faults.loop import Loop, adam, adamw, rmsprop, sgd
+from faults.loop import LARGE, Loop, adam, adamw, rmsprop, sgd
 from faults.networks import (
     Make,
     built_in,
@@ -41,10 +41,7 @@ from faults.networks import (
     small,
     small_norm,
 )
-
-fashion, cifar, shapes, colours = (partial(images, name) for name in ("fashion", "cifar", "shapes", "colours"))
-few_cifar, few_fashion = partial(images, "cifar", 1600, 300), partial(images, "fashion", 1600, 300)
-LARGE = {"batch": 32, "epochs": 2}
+from faults.sets import cifar, colours, fashion, few_cifar, few_fashion, shapes
 
 
 class _Logarithm(nn.Module):

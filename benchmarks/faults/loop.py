@@ -14,6 +14,8 @@ from cutaway.doctor import watch
 from faults.images import Images
 from faults.networks import Make, small
 
+LARGE = {"batch": 32, "epochs": 2}  # of a loop over a network that takes long
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from faults.case import Case
 from faults.images import blank, by_class, divided, from_one, images, rare, raw, shuffled_labels, twice
-from faults.loop import Loop, adam, sgd
+from faults.loop import LARGE, Loop, adam, sgd
 from faults.networks import (
     built_in,
     changed,
@@ -28,10 +28,7 @@ from faults.networks import (
     small,
     small_norm,
 )
-
-fashion, cifar, shapes, colours = (partial(images, name) for name in ("fashion", "cifar", "shapes", "colours"))
-few_cifar, few_fashion = partial(images, "cifar", 1600, 300), partial(images, "fashion", 1600, 300)
-LARGE = {"batch": 32, "epochs": 2}
+from faults.sets import cifar, colours, fashion, few_cifar, few_fashion, shapes
 
 
 class _Root(nn.Module):

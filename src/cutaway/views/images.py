@@ -200,23 +200,37 @@ def _explain(
     def of(index: int) -> Callable[[NDArray[np.uint8], bool], Explained]:
         def explained(pixels: NDArray[np.uint8], once: bool) -> Explained:
             shown = range(1 if once else len(found))
-            scale = heat_scale(np.stack([heats[place][index] for place in shown]), signed=True)
-            maps = tuple(
-                Evidence(
-                    label=targets[place][index],
-                    score=float(found[place].attribution.scores[index]),
-                    low=float(heats[place][index].min()),
-                    high=float(heats[place][index].max()),
-                    over=Still.png(overlay(pixels, heats[place][index], scale)),
-                )
-                for place in shown
+            return view_explained(
+                method,
+                found[0].attribution.layer or "",
+                pixels,
+                [targets[place][index] for place in shown],
+                [float(found[place].attribution.scores[index]) for place in shown],
+                np.stack([heats[place][index] for place in shown]),
+                own_check(found[0].certificate.check, index, len(images)),
             )
-            check = own_check(found[0].certificate.check, index, len(images))
-            return Explained(method, found[0].attribution.layer or "", scale, maps, check)
 
         return explained
 
     return [of(index) for index in range(len(images))]
+
+
+def view_explained(
+    method: str,
+    layer: str,
+    pixels: NDArray[np.uint8],
+    targets: Sequence[str],
+    scores: Sequence[float],
+    heats: NDArray[Any],
+    check: Mapping[str, Any],
+) -> Explained:
+    """One method's maps float (targets, H, W) of one image uint8 (C, H, W), all on one scale."""
+    scale = heat_scale(heats, signed=True)
+    maps = tuple(
+        Evidence(target, score, float(heat.min()), float(heat.max()), Still.png(overlay(pixels, heat, scale)))
+        for target, score, heat in zip(targets, scores, heats, strict=True)
+    )
+    return Explained(method, layer, scale, maps, check)
 
 
 def prepared(

@@ -15,11 +15,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cutaway.pictures.colours import Scale
-from cutaway.pictures.explanation import heat_scale, overlay
 from cutaway.pictures.stills import Still, small_still
 from cutaway.views.channels import ChannelsView, responses
 from cutaway.views.checks import own_check
-from cutaway.views.images import Answers, ClassScore, Evidence, Explained, ImageView, prepared
+from cutaway.views.images import Answers, ClassScore, Explained, ImageView, prepared, view_explained
 from cutaway.web import kept, seeing
 from cutaway.web.here import Here, endpoint, sentence_page
 from cutaway.web.images import SPLITS, Chosen, chosen_image, find_image, keep_upload
@@ -149,15 +148,8 @@ def _prepared(here: Here, subject: Subject, chosen: Chosen) -> dict[str, str]:
 
 def _explained(chosen: Chosen, heat: kept.Heat) -> Explained:
     assert heat.maps is not None
-    scale: Scale = heat_scale(heat.maps, signed=True)
-    maps = tuple(
-        Evidence(
-            target, score, float(values.min()), float(values.max()), Still.png(overlay(chosen.pixels, values, scale))
-        )
-        for target, score, values in zip(heat.targets, heat.scores, heat.maps, strict=True)
-    )
-    check = own_check(heat.certificates[0]["check"], 0, 1) if heat.certificates else {}
-    return Explained(heat.method, heat.layer, scale, maps, check)
+    check = own_check(heat.certificates[0]["check"], 0, 1)
+    return view_explained(heat.method, heat.layer, chosen.pixels, heat.targets, heat.scores, heat.maps, check)
 
 
 @dataclass(frozen=True, eq=False)
