@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+
+from coloured import write_images
 
 TINY_NETWORK = """
 from torch import nn
@@ -27,16 +27,6 @@ def make(num_classes=10, in_channels=3):
 def last_relu(num_classes=10, in_channels=3):
     return nn.Sequential(make(num_classes, in_channels), nn.ReLU())
 """
-
-
-def write_images(folder: Path, classes: dict[str, tuple[int, int, int]], each: int, seed: int = 0) -> None:
-    """Noisy 12x12 images whose mean colour tells their class."""
-    generator = np.random.default_rng(seed)
-    for name, colour in classes.items():
-        (folder / name).mkdir(parents=True)
-        for number in range(each):
-            pixels = generator.normal(colour, 60, (12, 12, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number:03d}.png")
 
 
 COLOURS = {"1-红": (200, 60, 60), "2-绿": (60, 200, 60), "10-蓝": (60, 60, 200)}

@@ -306,7 +306,8 @@ def test_evaluate_of_an_epoch_repeats_its_validation(whole: Run) -> None:
 def test_overlap_of_test_and_training_images_is_said(tiny_spec: str, tmp_path: Path) -> None:
     import shutil
 
-    from training.conftest import COLOURS, write_images
+    from coloured import write_images
+    from training.conftest import COLOURS
 
     write_images(tmp_path / "data" / "train", COLOURS, each=20)
     write_images(tmp_path / "data" / "test", COLOURS, each=5, seed=1)

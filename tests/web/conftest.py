@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from serving import Server, Tab, start_server
 
+from coloured import write_images
 from cutaway import train
 
 NETWORK = """
@@ -34,21 +33,12 @@ def make(num_classes=10, in_channels=3):
 CLASSES = {"<b>red": (170, 90, 90), "green": (90, 170, 90), "蓝色": (90, 90, 170)}
 
 
-def write_photos(folder: Path, each: int = 40, side: int = 12) -> None:
-    random = np.random.default_rng(0)
-    for name, colour in CLASSES.items():
-        (folder / name).mkdir(parents=True)
-        for number in range(each):
-            pixels = random.normal(colour, 60, (side, side, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number:03d}.png")
-
-
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `tiny.py`, `photos/` and `runs/` with `one` and `two`, three epochs each."""
     folder = tmp_path_factory.mktemp("web")
     (folder / "tiny.py").write_text(NETWORK)
-    write_photos(folder / "photos")
+    write_images(folder / "photos", CLASSES, each=40)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUTAWAY_CACHE", str(folder / "cache"))
         for seed, name in enumerate(("one", "two")):
