@@ -1,15 +1,18 @@
-"""Writing files so that a crash leaves the old file or the new one, never half of one; and where the cache is."""
+"""Writing files so that a crash leaves the old file or the new one, never half of one; reading them within bounds."""
 
 from __future__ import annotations
 
 import errno
 import json
+import math
 import os
+import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import platformdirs
 
@@ -17,11 +20,24 @@ from cutaway.errors import InputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+# Windows has neither of these flags. O_NONBLOCK: opening a pipe would wait for a writer, reading some devices for ever.
+_PATIENT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+MOST_JSON = 256 * 2**20
+"""The most bytes of JSON that are read: no record of ours comes near, and no file may fill the memory."""
+
+
+class Unreadable(ValueError):  # noqa: N818  # it reads as what it says of the file
+    """A file that cannot be read; the message is the reason, in a few words."""
 
 
 def cache_folder() -> Path:
     """The user's cache, or `CUTAWAY_CACHE` if that is set."""
     return Path(os.environ.get("CUTAWAY_CACHE") or platformdirs.user_cache_dir("cutaway"))
+
+
+def user_folder() -> Path:
+    """What belongs to this user of this machine and is no cache, or `CUTAWAY_HOME` if that is set."""
+    return Path(os.environ.get("CUTAWAY_HOME") or platformdirs.user_data_dir("cutaway"))
 
 
 @contextmanager
@@ -47,7 +63,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     path = Path(path)
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, name, lock = _aside(path)
         try:
             with os.fdopen(handle, "wb") as file:
                 yield file
@@ -58,7 +74,106 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+        finally:
+            _release(lock)
         sync_folder(path.parent)
+
+
+def _aside(path: Path) -> tuple[int, str, int]:
+    """A new file beside `path`, and a lock on it, by which `remove_leftovers` knows that its writer lives."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        lock = _locked(name, os.O_RDONLY)
+        if lock is not None and os.fstat(lock).st_nlink:
+            return handle, name, lock
+        os.close(handle)  # it was taken for a leftover between its making and its lock
+        _release(lock)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what writers that were killed have left below `folder`; what somebody is writing now stays."""
+    for path in Path(folder).rglob(".*.tmp"):
+        try:
+            lock = _locked(str(path), os.O_RDONLY)
+        except (OSError, InputError):  # not ours to touch
+            continue
+        if lock is not None:
+            path.unlink(missing_ok=True)
+            _release(lock)
+
+
+@contextmanager
+def alone(folder: Path, busy: str) -> Iterator[None]:
+    """Hold the lock of `folder` for the block.
+
+    Raises:
+        InputError: `busy`, if another process or thread holds it.
+    """
+    path = Path(folder) / ".lock"
+    with explain_disk_errors(path):
+        lock = _locked(str(path), os.O_RDWR | os.O_CREAT)
+    if lock is None:
+        raise InputError(busy)
+    try:
+        yield
+    finally:
+        _release(lock)
+
+
+# A lock lives as long as any process has the file open, and a forked worker inherits it: workers of a process that
+# was killed would hold its locks for seconds. So children close them first of all.
+_held: set[int] = set()
+
+
+def _forget() -> None:
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _locked(path: str, flags: int) -> int | None:
+    """A handle that holds the lock of a file until `_release`; None if another has it, or the file is gone."""
+    try:
+        # No link is followed, and nothing is truncated: the folder may come from somebody else.
+        handle = os.open(path, flags | _PATIENT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise InputError(f"{path} is a link, which it never is in a folder of ours; remove it") from error
+    if not _try_lock(handle):
+        os.close(handle)
+        return None
+    _held.add(handle)
+    return handle
+
+
+def _release(handle: int | None) -> None:
+    if handle in _held:
+        _held.discard(handle)
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            return False
+        raise
+    return True
 
 
 def sync_folder(folder: Path) -> None:
@@ -94,9 +209,67 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The JSON value in `path`; a damaged file is an `InputError` that names it."""
+def read_bytes(path: Path, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes; a file that grows meanwhile is cut at its first length.
+
+    Raises:
+        Unreadable: a folder, a device, a pipe, more than `most` bytes, no permission, or not there.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise Unreadable(f"{size / 1e6:,.0f} MB, more than the {most / 1e6:,.0f} MB that are read")
+        # A file that says 0 bytes is empty: those of /proc say so too, and would have no end.
+        return file.read(size) if size else b""
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """A regular file, open for reading; nothing that is none is waited for.
+
+    Raises:
+        Unreadable: with the reason in a few words.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        handle = os.open(path, os.O_RDONLY | _PATIENT)
+    except FileNotFoundError as error:
+        raise Unreadable("the file does not exist") from error
+    except PermissionError as error:
+        raise Unreadable("no permission to read it") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise Unreadable("a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")
+    return os.fdopen(handle, "rb")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`, all numbers finite; a damaged file is an `InputError` that names it."""
+    if not os.path.lexists(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    try:
+        return parse_json(read_bytes(path, MOST_JSON))
+    except Unreadable as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:
         raise InputError(f"{path} is damaged: it is not valid JSON ({error})") from error
+
+
+def parse_json(content: bytes | str) -> Any:
+    """The JSON value in `content`; whatever is wrong, also a number that is not finite, is a `ValueError`."""
+    try:
+        return json.loads(content, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        _no_number(text)
+    return value
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no finite number")

@@ -7,7 +7,7 @@ import torch
 
 from cutaway.errors import InputError
 from cutaway.runs import RunFolder
-from cutaway.training.state import Progress, State, load_state, remove_leftovers, save_state
+from cutaway.training.state import Progress, State, load_state, save_state
 
 
 @pytest.fixture
@@ -117,5 +117,5 @@ def test_leftovers_of_a_killed_process_are_removed(folder: RunFolder) -> None:
     folder.checkpoints.mkdir()
     left = folder.checkpoints / ".state.safetensors.abc123.tmp"
     left.write_bytes(b"half")
-    remove_leftovers(folder)
+    remove_leftovers(folder.path)
     assert not left.exists()

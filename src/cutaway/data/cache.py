@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,14 +21,13 @@ from cutaway.data.folder import Entry
 from cutaway.data.parallel import each
 from cutaway.data.stores import ImageStore, MappedImages, StreamedImages, pixel_hash
 from cutaway.errors import InputError
-from cutaway.files import atomic, cache_folder, read_json, write_json, write_with
+from cutaway.files import atomic, cache_folder, read_json, remove_leftovers, write_json, write_with
 
 Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
 
 MAX_SIDE = 224
 _PART_BYTES = 8 * 2**20
-_STALE_SECONDS = 3600
 _CHECKED_ROWS = 32
 
 
@@ -179,7 +177,7 @@ def most_common(reasons: Counter[str]) -> str:
 def _build(root: Path, entries: Sequence[Entry], content: str, plan: _Plan, progress: Progress | None) -> None:
     """Decode everything once; keep hashes and reasons, and the pixels too unless they are too big."""
     folder = cache_folder() / "images" / content
-    _remove_left_over(folder)
+    remove_leftovers(folder)
     too_big = _too_big(entries, plan.shape)
     bad: dict[str, str] = {}
     hashes: list[int] = []
@@ -251,13 +249,6 @@ def _room() -> int:
         return min(int(float(limit) * 1e9), shutil.disk_usage(folder).free // 2)
     except ValueError as error:
         raise InputError(f"CUTAWAY_CACHE_LIMIT_GB is a number of gigabytes; found '{limit}'") from error
-
-
-def _remove_left_over(folder: Path) -> None:
-    """Delete what builds that were killed have left here; a young file may belong to a build that is running."""
-    for file in folder.glob(".*.tmp"):
-        if time.time() - file.stat().st_mtime > _STALE_SECONDS:
-            file.unlink(missing_ok=True)
 
 
 def _open(root: Path, entries: Sequence[Entry], content: str) -> Decoded | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor
 from cutaway import __version__
 from cutaway.data import Batch, Dataset, Split, augment, load_data, sample_order
 from cutaway.errors import InputError
+from cutaway.files import alone, remove_leftovers
 from cutaway.models import Model, Preprocessing, initialize, load_model, train_mode
 from cutaway.models.weights import fit_weights
 from cutaway.restoring import untouched
@@ -27,7 +27,7 @@ from cutaway.training.measure import prepared
 from cutaway.training.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors
 from cutaway.training.precision import Plan, choose_device, choose_plan, fixed_plan, prepare_backend, remembered_plan
 from cutaway.training.recipe import Recipe, make_recipe, packaged_recipe
-from cutaway.training.state import Progress, State, load_state, remove_leftovers, save_state, torch_environment
+from cutaway.training.state import Progress, State, load_state, save_state, torch_environment
 from cutaway.training.watcher import Watcher
 
 _PIXEL_SAMPLE = 10_000
@@ -155,7 +155,7 @@ def continued_session(path: str | Path, data: Dataset | None, model: Model | Non
     prepare_backend()
     run = open_run(path)
     info = run.info
-    remove_leftovers(run.folder)
+    remove_leftovers(run.folder.path)
     dataset = data or load_data(info["data"]["source"], **info["data"]["options"], progress=watch.work)
     if dataset.fingerprint != info["data"]["fingerprint"]:
         raise InputError(
@@ -270,25 +270,9 @@ def _info(data: Dataset, model: Model, recipe: Recipe, plan: Plan) -> dict[str, 
     }
 
 
-def _lock(handle: int) -> None:
-    """Lock an open file for this process, or raise `OSError` at once; the system unlocks it when the file is closed."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 @contextmanager
 def only_trainer(run: Run | RunFolder) -> Iterator[None]:
     """Hold the run's lock; a run that another process is training is an `InputError`."""
     folder = run if isinstance(run, RunFolder) else run.folder
-    with open(folder.path / ".lock", "w") as lock:
-        try:
-            _lock(lock.fileno())
-        except OSError as error:
-            raise InputError(f"{folder.path} is being trained by another process; wait for it or stop it") from error
+    with alone(folder.path, f"{folder.path} is being trained by another process; wait for it or stop it"):
         yield

@@ -126,12 +126,6 @@ def load_state(folder: RunFolder) -> tuple[State, list[str]]:
     raise InputError(f"{folder.path} has no saved state; start the run again with `cutaway train`")
 
 
-def remove_leftovers(folder: RunFolder) -> None:
-    """Delete the temporary files that a killed process left in the run folder."""
-    for path in folder.path.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
-
-
 def torch_environment() -> dict[str, Any]:
     """What exact repetition depends on beside the recipe."""
     return {"torch": torch.__version__, "threads": torch.get_num_threads()}

@@ -13,7 +13,7 @@ from typing import Any
 from cutaway.computing.twin import bf16_pays
 from cutaway.data import Dataset, Split
 from cutaway.errors import InputError
-from cutaway.files import write_json
+from cutaway.files import remove_leftovers, write_json
 from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.capture import find_module, module_name
 from cutaway.lenses.certificate import Certificate
@@ -85,8 +85,7 @@ def make_atlas(
         write_responses(job)
         if images:
             write_imagined(job)
-    for left in path.rglob(".*.tmp"):
-        left.unlink(missing_ok=True)  # of writers that were killed
+    remove_leftovers(path)
     return open_atlas(path)
 
 
