@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cutaway.errors import InputError
+from cutaway.files import remove_leftovers
 from cutaway.runs import RunFolder
 from cutaway.training.state import Progress, State, load_state, save_state
 
