@@ -101,10 +101,14 @@ class RunFolder:
             except FileExistsError as error:
                 raise InputError(f"{self.path} exists already; choose another --run or resume it") from error
         try:
-            write_json(self.run_json, {"schema_version": SCHEMA_VERSION, **info})
+            self.begin(info)
         except BaseException:
             self.path.rmdir()  # an empty folder is no run
             raise
+
+    def begin(self, info: Mapping[str, Any]) -> None:
+        """Write the first `run.json`."""
+        write_json(self.run_json, {"schema_version": SCHEMA_VERSION, **info})
 
     def info(self) -> dict[str, Any]:
         """The content of `run.json`."""

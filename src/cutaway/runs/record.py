@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cutaway.errors import InputError
-from cutaway.files import read_json
+from cutaway.files import is_held, read_json
 from cutaway.runs.folder import RunFolder, read_lines
 from cutaway.showing import Card, Line, Shown, Table
 
@@ -34,6 +34,12 @@ class Run(Shown):
     def info(self) -> dict[str, Any]:
         """`run.json`, read now."""
         return self.folder.info()
+
+    @property
+    def status(self) -> str:
+        """`training`, `interrupted`, `diverged` or `finished`; `gone` if the process that was training is no more."""
+        said = str(self.info.get("status", ""))
+        return "gone" if said == "training" and not is_held(self.folder.path) else said
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """The records of `metrics.jsonl`: all, or only those of `kind` ("step", "epoch")."""
@@ -84,7 +90,7 @@ class Run(Shown):
         info, ended = self.info, self.metrics("epoch")
         data, model = info.get("data", {}), info.get("model", {})
         facts = {
-            "status": info.get("status"),
+            "status": self.status,
             "data": data.get("source"),
             "model": model.get("spec"),
             "best epoch": self.best_epoch,

@@ -91,7 +91,7 @@ def view_run(run: Run, say: Words | None = None) -> RunView:
         name=run.name,
         data=str(info["data"].get("name", "")),
         model=str(info["model"].get("spec", "")),
-        status=str(info.get("status", "")),
+        status=run.status,
         figures=tuple(_figures(run, epochs, evaluation, say)),
         facts=tuple(_facts(info, say)),
         notes=tuple(notes),
@@ -111,7 +111,7 @@ def run_row(run: Run) -> dict[str, Any]:
     best = next((line for line in epochs if line["epoch"] == run.best_epoch), None)
     return {
         "run": run.name,
-        "status": info.get("status", ""),
+        "status": run.status,
         "data": info["data"].get("name", ""),
         "model": info["model"].get("spec", ""),
         "epochs": f"{len(epochs)}/{info['recipe'].get('epochs', '?')}",

@@ -14,7 +14,7 @@ from cutaway.views.findings import Finding, read_findings
 from cutaway.views.run import _facts, _notes
 from cutaway.words import Words, words
 
-STATUSES = ("training", "interrupted", "diverged", "finished")
+STATUSES = ("training", "gone", "interrupted", "diverged", "finished")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def run_line(run: Run) -> RunLine:
     info, epochs = run.info, run.metrics("epoch")
     return RunLine(
         name=run.name,
-        status=str(info.get("status", "")),
+        status=run.status,
         data=str(info["data"].get("name", "")),
         model=str(info["model"].get("spec", "")),
         done=len(epochs),
