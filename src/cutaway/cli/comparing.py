@@ -49,18 +49,17 @@ def compare(
     """
     from cutaway.cli.results import folder_for, save_and_tell
     from cutaway.cli.terminal import TerminalWatcher
-    from cutaway.data import load_data
     from cutaway.runs import is_run
     from cutaway.scope import Scope
     from cutaway.scope.comparison import compare as compare_scopes
-    from cutaway.scope.inputs import options_of_run
+    from cutaway.scope.comparison import shared_data
 
     with TerminalWatcher(quiet=as_json) as watch:
         a, b = (
             Scope(spec, weights=None if is_run(spec) or is_run(spec.rpartition("@")[0]) else weights)
             for spec in (first, second)
         )
-        loaded = load_data(data, **(options_of_run(first, data) or options_of_run(second, data)), progress=watch.work)
+        loaded = shared_data(a, b, data, watch.work)
         found = compare_scopes(a, b, loaded, split=split, layers=layer, images=images, seed=seed, progress=watch.work)
     text = "\n".join(_lines(found, split, len(loaded.splits[split]), terminal_words()))
     save_and_tell(found, folder_for(out, "compare", first, second), as_json, text=text, report=found.figures())

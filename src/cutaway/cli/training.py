@@ -213,6 +213,9 @@ def runs(
         raise InputError(f"there are no runs in {folder}; `cutaway train shapes --model resnet18` makes one")
     say = terminal_words()
     print(table([_run_line(row) for row in rows], terminal_width(), shrink=(say("runs.run"), say("runs.model"))))
+    for row in rows:
+        if row["status"] == "damaged":
+            print(f"cutaway: {row['problem']}", file=sys.stderr)
 
 
 def _run_line(row: dict[str, Any]) -> dict[str, Any]:
@@ -223,7 +226,7 @@ def _run_line(row: dict[str, Any]) -> dict[str, Any]:
     cells = {
         "run": row["run"],
         "status": say.known("status", row["status"]),
-        "model": Path(row["model"]).name,
+        "model": Path(row["model"] or "").name,
         "epochs": row["epochs"],
         "val_accuracy": accuracy,
     }
@@ -322,15 +325,16 @@ def _finish(run: Run, as_json: bool) -> None:
     """Write the run's page, and say how good it is and what comes next."""
     from cutaway.doctor import diagnose
     from cutaway.report import write_page
+    from cutaway.runs import best_line, best_of
 
     diagnose(run)
     page = write_page(run.folder, of_terminal())
-    last = run.metrics("epoch")[-1]
+    ended = run.metrics("epoch")
     if as_json:
-        print(json.dumps({"run": str(run.folder.path), "best_epoch": run.best_epoch, **last}))
+        print(json.dumps({"run": str(run.folder.path), "best_epoch": best_of(ended), **ended[-1]}))
         return
-    best = next((line for line in run.metrics("epoch") if line["epoch"] == run.best_epoch), last)
-    say, size = terminal_words(), run.info["data"]["splits"]["val"]["size"]
+    best, say = best_line(ended) or ended[-1], terminal_words()
+    size = run.info["data"]["splits"]["val"]["size"]
     print(say("terminal.best", epoch=best["epoch"], accuracy=f"{best['val_accuracy']:.2%}", count=f"{size:,}"))
     print(say("terminal.pictures", page=page))
     print(say("terminal.next", command=f"cutaway evaluate {shlex.quote(str(run.folder.path))}"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from cutaway.data import Dataset, load_data
+from cutaway.data import Dataset, load_recorded
 from cutaway.doctor.diagnosis import findings
 from cutaway.doctor.finding import Finding
 from cutaway.doctor.record import Record, read_record
@@ -103,11 +103,7 @@ def data_of(record: Record) -> Dataset:
             f"{record.folder} is the record of a loop that is not Cutaway's, so nothing can be tried for it; "
             "train the same network with `cutaway train`, or change the loop as the findings say"
         )
-    data = record.info["data"]
-    loaded = load_data(data["source"], **data["options"])
-    if loaded.fingerprint != data["fingerprint"]:
-        raise InputError(f"{data['source']} has changed since the run; put the old files back or train anew")
-    return loaded
+    return load_recorded(open_run(record.folder))
 
 
 def _halving(clinic: _Clinic, found: Sequence[Finding], steps: int, rounds: int, tell: Tell) -> list[Trial]:

@@ -131,7 +131,7 @@ def _from_run(request: _Request) -> Model:
     run, epoch = resolve(request.spec)
     try:
         record = run.info["model"]
-        saved = Preprocessing.from_dict(record["preprocessing"])
+        saved = Preprocessing.from_dict(record["preprocessing"] or {})
         spec, options, classes = record["spec"], dict(record["options"]), tuple(record["classes"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run.folder.run_json} does not describe its model ({error!r})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +59,7 @@ class Preprocessing(Shown):
         return {"shape": list(self.shape), "mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
         """The inverse of `as_dict`."""
         channels, height, width = values["shape"]
         return cls((channels, height, width), tuple(values["mean"]), tuple(values["std"]))

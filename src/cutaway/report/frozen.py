@@ -78,12 +78,11 @@ class _Report:
 
     def _networks(self, against: str | None) -> None:
         """What needs the network and its data: images and the comparison."""
-        from cutaway.data import load_data
+        from cutaway.data import load_recorded
         from cutaway.scope import Scope
 
-        about = self.run.info["data"]
         try:
-            data = load_data(about["source"], **about.get("options", {}), progress=self.progress)
+            data = load_recorded(self.run, progress=self.progress)
         except InputError as error:
             self.notes.append(self.say("report.no_data", reason=error))
             return

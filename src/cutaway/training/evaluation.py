@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from cutaway.data import Dataset, Split, load_data
-from cutaway.errors import InputError, unknown
-from cutaway.files import write_json
+from cutaway.data import Dataset, Split, load_recorded
+from cutaway.errors import unknown
 from cutaway.models import load_model
-from cutaway.runs import resolve
+from cutaway.runs import resolve, write_sealed_json
+from cutaway.runs.sealed import SEAL, header
 from cutaway.showing import Card, Shown, Table
 from cutaway.training.measure import predict_split, report
 from cutaway.training.mislabelled import label_issues
@@ -70,11 +70,10 @@ def evaluate(
     """
     watch = watch or Watcher()
     record, which = resolve(run)
-    epoch, info = record.epoch(which), record.info
-    dataset = data or load_data(info["data"]["source"], **info["data"]["options"], progress=watch.work)
+    epoch = record.epoch(which)
+    dataset = load_recorded(record, data, progress=watch.work)
     if split not in dataset.splits:
         raise unknown("split", split, dataset.splits, f"in {dataset.source}")
-    _check_same_data(dataset, info, record.name)
     model = load_model(f"{record.folder.path}@{epoch}")
     plan = Plan(choose_device(device), channels_last=True, matrices=True)
     plan.place(model.network)
@@ -88,19 +87,12 @@ def evaluate(
         "epoch": epoch,
         "evaluated": datetime.now(UTC).isoformat(timespec="seconds"),
         "warnings": overlap_warnings(dataset, split),
+        "weights": header(record.folder.weights(epoch)).get(SEAL, ""),
     }
     for warning in result["warnings"]:
         watch.note(warning)
-    write_json(record.folder.evaluation(split), result)
+    write_sealed_json(record.folder.evaluation(split), result)
     return result
-
-
-def _check_same_data(dataset: Dataset, info: dict[str, Any], name: str) -> None:
-    if dataset.fingerprint != info["data"]["fingerprint"]:
-        raise InputError(
-            f"{dataset.source} is not what {name} was trained on: its content changed, so the splits may have moved; "
-            "put the old files back or train anew"
-        )
 
 
 def overlap_warnings(dataset: Dataset, split: str) -> list[str]:
