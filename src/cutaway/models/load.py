@@ -132,7 +132,7 @@ def _from_run(request: _Request) -> Model:
     try:
         record = run.info["model"]
         saved = Preprocessing.from_dict(record["preprocessing"] or {})
-        spec, options, classes = record["spec"], dict(record["options"]), tuple(record["classes"])
+        spec, options, classes = record["spec"], record["options"], tuple(record["classes"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run.folder.run_json} does not describe its model ({error!r})") from error
     shape = request.shape or saved.shape
@@ -145,7 +145,7 @@ def _from_run(request: _Request) -> Model:
         preprocessing=request.preprocessing or zoo.standardisation(shape, saved.mean, saved.std),
         dropout=options.get("dropout") if request.dropout is None else request.dropout,
         stem=request.stem or options.get("stem"),
-        change=request.change or tuple(options.get("change", ())),
+        change=request.change or tuple(options.get("change", [])),
     )
     return _make(again)
 

@@ -69,7 +69,11 @@ def checker(kind: Any) -> Check:
     if origin is Annotated:
         return _closed(parts[0]) if parts[1] is CLOSED else _ranged(checker(parts[0]), parts[1])
     if origin is Literal:
-        return _expected(f"one of {', '.join(map(repr, parts))}", lambda value: value in parts and not _mixed(value))
+        # By kind too, because to Python 1 is True.
+        return _expected(
+            " or ".join(map(shown, parts)),
+            lambda value: any(value == part and type(value) is type(part) for part in parts),
+        )
     if origin in (Union, types.UnionType):
         return _either([checker(part) for part in parts])
     if is_typeddict(kind):
@@ -84,15 +88,10 @@ def checker(kind: Any) -> Check:
 _PLAIN: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     int: ("a whole number", lambda value: type(value) is int),
     float: ("a number", lambda value: type(value) in (int, float)),
-    str: ("a text", lambda value: type(value) is str),
+    str: ("a text", lambda value: isinstance(value, str)),
     bool: ("true or false", lambda value: type(value) is bool),
     type(None): ("null", lambda value: value is None),
 }
-
-
-def _mixed(value: Any) -> bool:
-    """Whether Python takes a value for equal to a text that it is not."""
-    return type(value) is not str
 
 
 def _expected(words: str, right: Callable[[Any], bool]) -> Check:

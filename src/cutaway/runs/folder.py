@@ -14,6 +14,7 @@ fashion-resnet18-1/
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ class RunFolder:
         Raises:
             InputError: there is none, it is of a newer version, damaged, or not what a run's record is.
         """
-        if not self.run_json.is_file():
+        if not os.path.isfile(self.run_json):
             raise InputError(f"{self.path} is not a run folder: it has no run.json; `cutaway runs` lists the runs")
         info, sealed = read_sealed_json(self.run_json)
         version = info.get("schema_version")

@@ -58,12 +58,12 @@ class Log:
                 f"{self.path} has lost its end: {now[1]:,} of {self.length:,} bytes are left; `cutaway resume "
                 f"{self.path.parent}` mends it, and RUN@EPOCH names an epoch without it"
             )
-        return list(_lines(self.path, self.id, now, only_epochs))
+        return list(_lines(self.path, self.id, now, self.length, only_epochs))
 
 
 # A log of hours is some megabytes of text and ten times that as lines, so few are kept.
 @lru_cache(maxsize=8)
-def _lines(path: Path, run: str, now: Stamp, only_epochs: bool) -> tuple[Line, ...]:
+def _lines(path: Path, run: str, now: Stamp, length: int, only_epochs: bool) -> tuple[Line, ...]:
     if now == _EMPTY:
         return ()
     try:
@@ -75,7 +75,7 @@ def _lines(path: Path, run: str, now: Stamp, only_epochs: bool) -> tuple[Line, .
         try:
             found.append(_read(path.name, run, offset, text))
         except ValueError as error:
-            if offset + len(text) >= len(content):
+            if offset + len(text) >= len(content) and offset >= length:
                 break  # torn: a whole line ends in a newline
             number = content.count(b"\n", 0, offset) + 1
             raise InputError(

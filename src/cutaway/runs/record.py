@@ -212,13 +212,13 @@ def _ranges(numbers: list[int]) -> str:
 
 def is_run(path: str | Path) -> bool:
     """Whether `path` is a folder with a `run.json`."""
-    return (Path(path) / "run.json").is_file()
+    return os.path.isfile(Path(path) / "run.json")  # Path.is_file raises for a name that is too long
 
 
 def open_run(path: str | Path) -> Run:
     """Open a run folder as a read-only record; a folder that is none is an `InputError`."""
     folder = RunFolder(Path(path))
-    if not folder.path.exists():
+    if not os.path.exists(folder.path):
         raise InputError(f"there is no run folder {path}; `cutaway runs` lists the runs")
     folder.info()
     return Run(folder)

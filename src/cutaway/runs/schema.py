@@ -94,11 +94,20 @@ class PreprocessingRecord(TypedDict):
     std: list[float]
 
 
+class ModelOptions(TypedDict):
+    """What `load_model` was given besides classes and shape."""
+
+    stem: NotRequired[str]
+    dropout: NotRequired[Share]
+    freeze: NotRequired[bool | str]
+    change: NotRequired[list[str]]
+
+
 class ModelRecord(TypedDict):
     """What was trained."""
 
     spec: str
-    options: dict[str, Any]
+    options: Annotated[ModelOptions, CLOSED]
     classes: list[str]
     preprocessing: PreprocessingRecord | None
     warnings: NotRequired[list[str]]
@@ -134,7 +143,7 @@ class RunInfo(TypedDict):
     data: DataRecord
     model: ModelRecord
     recipe: dict[str, Plain]
-    plan: PlanRecord
+    plan: Annotated[PlanRecord, CLOSED]
     environment: Environment
     started: NotRequired[str]
     id: NotRequired[str]
@@ -170,7 +179,6 @@ class EpochLine(TypedDict):
     val_accuracy: Share | None
     lr: Maybe
     seconds: NotRequired[Positive]
-    weights: NotRequired[str]
 
 
 class VitalLine(TypedDict):

@@ -168,7 +168,7 @@ def _close_epoch(session: Session, checkup: Checkup, watch: Watcher) -> None:
     validation = predict_split(session.model, session.data.splits["val"], session.plan)
     probe = _probe_batches(session)
     activations = activation_statistics(network, probe)
-    seal = write_weights(session.folder.weights(epoch), network.state_dict(), session.marks(epoch))
+    write_weights(session.folder.weights(epoch), network.state_dict(), session.marks(epoch))
     save_snapshot(session, epoch)
     if present:
         network.load_state_dict(present)
@@ -179,7 +179,7 @@ def _close_epoch(session: Session, checkup: Checkup, watch: Watcher) -> None:
     ]
     progress.vitals_length = append_lines(session.folder.vitals, lines)
     progress.seconds += time.perf_counter() - start
-    line = {**_epoch_line(session, epoch, validation), "weights": seal}
+    line = _epoch_line(session, epoch, validation)
     progress.metrics_length = append_lines(session.folder.metrics, [line])
     _note_best(session, epoch, line)
     progress.epoch, progress.samples, progress.loss_sum, progress.correct = epoch, 0, 0.0, 0

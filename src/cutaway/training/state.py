@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -68,11 +69,10 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu").contiguous()
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """Write tensors with string metadata as safetensors, atomically; the file's seal."""
-    content, found = seal(save({name: _plain(tensor) for name, tensor in tensors.items()}), metadata)
+def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors with string metadata as sealed safetensors, atomically."""
+    content, _ = seal(save({name: _plain(tensor) for name, tensor in tensors.items()}), metadata)
     write_bytes(path, content)
-    return found
 
 
 def save_state(folder: RunFolder, state: State) -> None:
@@ -83,7 +83,7 @@ def save_state(folder: RunFolder, state: State) -> None:
     tensors = {name: _plain(tensor) for name, tensor in state.tensors.items()}
     for log in (folder.metrics, folder.vitals):
         sync(log)
-    content, _ = seal(save(tensors), {"progress": json.dumps(asdict(state.progress))})
+    content, _ = seal(save(tensors), {"progress": json.dumps(_finite(state.progress))})
     with atomic(folder.state) as file:
         file.write(content)
         file.flush()
@@ -99,13 +99,19 @@ def _read(path: Path) -> State:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # safe_open is no mapping
         known = {item.name for item in fields(Progress)}
-        values = {key: value for key, value in parse_json(metadata["progress"]).items() if key in known}
+        # Before schema 2 what is not there yet was written as Infinity, for which JSON has no word.
+        stored = parse_json(metadata["progress"].replace("Infinity", "null"))
+        values = {key: value for key, value in stored.items() if key in known and value is not None}
         check(values, dict[str, float])
     except (SafetensorError, OSError, KeyError, AttributeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error})") from error
     if SEAL not in metadata and metadata.get("sha256") != _hash_of_schema_1(metadata["progress"], tensors):
         raise InputError(f"{path} is damaged (its content does not match its hash)")
     return State(Progress(**values), tensors)
+
+
+def _finite(progress: Progress) -> dict[str, float]:
+    return {key: value for key, value in asdict(progress).items() if math.isfinite(value)}
 
 
 def _hash_of_schema_1(progress: str, tensors: Mapping[str, Tensor]) -> str:
