@@ -331,11 +331,11 @@ def _finish(run: Run, as_json: bool) -> None:
     page = write_page(run.folder, of_terminal())
     ended = run.metrics("epoch")
     if as_json:
-        print(json.dumps({"run": str(run.folder.path), "best_epoch": best_of(ended), **ended[-1]}))
+        print(json.dumps({"run": str(run.folder.path), "best_epoch": best_of(ended), **(ended[-1] if ended else {})}))
         return
-    best, say = best_line(ended) or ended[-1], terminal_words()
-    size = run.info["data"]["splits"]["val"]["size"]
-    print(say("terminal.best", epoch=best["epoch"], accuracy=f"{best['val_accuracy']:.2%}", count=f"{size:,}"))
+    best, say, size = best_line(ended), terminal_words(), run.info["data"]["splits"]["val"]["size"]
+    if best:
+        print(say("terminal.best", epoch=best["epoch"], accuracy=f"{best['val_accuracy']:.2%}", count=f"{size:,}"))
     print(say("terminal.pictures", page=page))
     print(say("terminal.next", command=f"cutaway evaluate {shlex.quote(str(run.folder.path))}"))
 
