@@ -65,7 +65,7 @@ def atlas(
 
 
 def _report(found: Atlas) -> dict[str, Any]:
-    files = [path for path in found.path.rglob("*") if path.is_file()]
+    files = [path for path in found.path.rglob("[!.]*") if path.is_file()]
     units = {name: layer.channels for name, layer in found.layers.items()}
     return {
         "folder": str(found.path),

@@ -10,7 +10,7 @@ import numpy as np
 from cutaway.data import Dataset, Split
 from cutaway.doctor.record import read_record
 from cutaway.doctor.trials import data_of, train_like
-from cutaway.runs import Run, new_run_path, open_run
+from cutaway.runs import Run, claim_run_path, open_run
 from cutaway.training import Diverged
 
 _STEPS = 100
@@ -44,7 +44,7 @@ def try_one_batch(run: Run | str | Path, *, steps: int = _STEPS) -> Run:
     record = run if isinstance(run, Run) else open_run(run)
     known = read_record(record)
     data, size = _one_batch(data_of(known), int(known.recipe["seed"]), steps)
-    path = new_run_path(record.folder.path.parent / f"{record.name}-one-batch", "run")
+    path = claim_run_path(record.folder.path.parent / f"{record.name}-one-batch", "run")
     recipe = {**known.recipe, **_PLAIN, "batch_size": size}
     if known.first and max(known.first["modes"]["dropouts"], default=0.0) > 0:
         recipe["dropout"] = 0.0

@@ -23,7 +23,7 @@ from cutaway.doctor.record import Record, read_record
 from cutaway.doctor.remedies import Remedy, remedies
 from cutaway.errors import InputError
 from cutaway.files import write_json
-from cutaway.runs import Run, new_run_path, open_run
+from cutaway.runs import Run, claim_run_path, open_run
 from cutaway.showing import Listed, Shown
 from cutaway.training import Diverged, Interrupted, Watcher, resume, train
 
@@ -131,7 +131,7 @@ class _Clinic:
 
     def __init__(self, run: Run, record: Record, data: Dataset, longest: int) -> None:
         self.record, self.data, self.longest = record, data, longest
-        self.folder = new_run_path(run.folder.path.parent, f"{run.name}-trials")
+        self.folder = claim_run_path(run.folder.path.parent, f"{run.name}-trials")
 
     def attempt(self, remedy: Remedy, budget: int) -> Trial:
         """Train until `budget` steps are done, from the beginning or from where the last round stopped."""

@@ -103,11 +103,15 @@ class RunFolder:
             except FileExistsError as error:
                 raise InputError(f"{self.path} exists already; choose another --run or resume it") from error
         try:
-            self._write({"schema_version": SCHEMA_VERSION, "id": secrets.token_hex(8), **info})
-            sync_folder(self.path.parent)
+            self.begin(info)
         except BaseException:
             self.path.rmdir()  # an empty folder is no run
             raise
+
+    def begin(self, info: Mapping[str, Any]) -> None:
+        """Write the first `run.json`."""
+        self._write({"schema_version": SCHEMA_VERSION, "id": secrets.token_hex(8), **info})
+        sync_folder(self.path.parent)
 
     def info(self) -> RunInfo:
         """The content of `run.json`.

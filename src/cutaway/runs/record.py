@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from cutaway.errors import InputError
+from cutaway.files import is_held
 from cutaway.runs.checked import Wrong, check
 from cutaway.runs.folder import RunFolder
 from cutaway.runs.schema import EvaluationRecord, FindingRecord, FindingsRecord, RunInfo
@@ -41,6 +42,12 @@ class Run(Shown):
     def info(self) -> RunInfo:
         """`run.json`, read now."""
         return self.folder.info()
+
+    @property
+    def status(self) -> str:
+        """`training`, `interrupted`, `diverged` or `finished`; `gone` if the process that was training is no more."""
+        said = str(self.info.get("status", ""))
+        return "gone" if said == "training" and not is_held(self.folder.path) else said
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """The records of `metrics.jsonl`: all, or only those of `kind` ("step", "epoch")."""
@@ -140,7 +147,7 @@ class Run(Shown):
         """What was trained on what, how well, and its epochs."""
         info, ended = self.info, self.metrics("epoch")
         facts = {
-            "status": info["status"],
+            "status": self.status,
             "data": info["data"]["source"],
             "model": info["model"]["spec"],
             "best epoch": best_of(ended),

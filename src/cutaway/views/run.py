@@ -93,7 +93,7 @@ def view_run(run: Run, say: Words | None = None) -> RunView:
         name=run.name,
         data=info["data"]["name"],
         model=info["model"]["spec"],
-        status=info["status"],
+        status=run.status,
         figures=tuple(_figures(info, epochs, evaluation, say)),
         facts=tuple(facts_of(info, say)),
         notes=tuple(notes),
@@ -117,7 +117,7 @@ def run_row(run: Run) -> dict[str, Any]:
     best = best_line(epochs)
     return {
         "run": run.name,
-        "status": info["status"],
+        "status": run.status,
         "data": info["data"]["name"],
         "model": info["model"]["spec"],
         "epochs": f"{len(epochs)}/{info['recipe'].get('epochs', '?')}",

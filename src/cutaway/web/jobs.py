@@ -15,12 +15,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cutaway.errors import InputError
-from cutaway.files import read_json, write_json
+from cutaway.files import Unwritten, alone, read_json, write_json
 
 KINDS = ("predict", "explain", "atlas", "compare", "train")
 BEAT = 1.0  # seconds between two signs of life
@@ -79,6 +80,7 @@ class Jobs:
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.RLock()
         self._stopping = threading.Event()
+        self._held: ExitStack | None = None  # the lock of the one server that starts workers
 
     def want(self, kind: str, about: Mapping[str, Any], *, again: bool = False) -> Job:
         """The job that does this: the one there is, or a new one; one that failed or is wanted again starts anew."""
@@ -124,9 +126,15 @@ class Jobs:
             self._write(name, Progress("cancelled"))
 
     def pump(self) -> None:
-        """Start the job that has waited longest, if none runs; training does not hold others up."""
+        """Start the job that has waited longest, if none runs; training does not hold others up.
+
+        Of two servers over one folder the first does this for both.
+        """
         with self._lock:
             jobs = sorted((job for job in self.all() if job.open), key=lambda job: job.queued)
+            waiting = any(job.progress.state == "waiting" for job in jobs)
+            if not waiting or self._stopping.is_set() or not self._first():
+                return
             busy = any(job.progress.state == "running" and job.kind != "train" for job in jobs)
             for job in jobs:
                 if job.progress.state == "waiting" and (job.kind == "train" or not busy):
@@ -138,7 +146,8 @@ class Jobs:
 
         def work() -> None:
             while not self._stopping.wait(0.5):
-                self.pump()
+                with suppress(Unwritten):  # the disk is full: it is tried again
+                    self.pump()
 
         thread = threading.Thread(target=work, daemon=True, name="jobs")
         thread.start()
@@ -153,6 +162,20 @@ class Jobs:
                 if job and job.progress.state == "running" and job.kind != "train":
                     self._kill(job)
                     self._write(name, Progress())
+            if self._held is not None:
+                self._held.close()
+                self._held = None
+
+    def _first(self) -> bool:
+        """Whether this is the server that starts workers: whoever comes first, until it stops."""
+        if self._held is None:
+            stack = ExitStack()
+            try:
+                stack.enter_context(alone(self.folder, "another server starts the workers", patience=0.0))
+            except InputError:  # or the folder may not be written
+                return False
+            self._held = stack
+        return True
 
     def _start(self, job: Job) -> None:
         path = self.folder / job.id

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cutaway.pages import Crumb
-from cutaway.runs import is_run, new_run_path
+from cutaway.runs import claim_run_path, is_run
 from cutaway.web.here import Here, endpoint
 from cutaway.web.jobs import Job
 
@@ -65,7 +65,7 @@ def _started(here: Here, given: dict[str, str]) -> Response:
     if _is_code(model) and model not in here.site.models:
         raise HTTPException(400, here.words("train.code", model=model))
     spec = here.site.models[model].spec if model in here.site.models else model
-    name = given["name"] or new_run_path(here.site.folder, f"{_short(data)}-{_short(model)}").name
+    name = given["name"] or claim_run_path(here.site.folder, f"{_short(data)}-{_short(model)}").name
     if not _NAME.fullmatch(name) or is_run(here.site.folder / name):
         raise HTTPException(400, here.words("train.name_wrong", name=name))
     recipe = {"epochs": int(epochs)} if epochs else {}
