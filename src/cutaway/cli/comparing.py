@@ -9,6 +9,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, Out
+from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import Words, terminal_words
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def compare(
     weights: Annotated[
         str | None, typer.Option(metavar="FILE|default", help="Weights, for each MODEL that is no run.")
     ] = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Put two networks, or two epochs, side by side.
@@ -56,7 +59,11 @@ def compare(
 
     with TerminalWatcher(quiet=as_json) as watch:
         a, b = (
-            Scope(spec, weights=None if is_run(spec) or is_run(spec.rpartition("@")[0]) else weights)
+            Scope(
+                spec,
+                weights=None if is_run(spec) or is_run(spec.rpartition("@")[0]) else weights,
+                trust=trusting(trust, factory),
+            )
             for spec in (first, second)
         )
         loaded = shared_data(a, b, data, watch.work)

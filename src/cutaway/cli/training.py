@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cutaway.cli.app import app
+from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.errors import InputError
 from cutaway.words import of_terminal, terminal_words
 
@@ -108,6 +109,7 @@ def train(
         bool, typer.Option("--keep-together", help="Keep near duplicates in one of the splits that are made here.")
     ] = False,
     device: Device = "auto",
+    trust: Trust = False,
     runs: Runs = Path("runs"),
     name: Annotated[
         str | None, typer.Option("--run", metavar="NAME", help="The run's name; by default DATA-MODEL-1, -2, ...")
@@ -134,7 +136,7 @@ def train(
         "leave_out": leave_out,
         "keep_together": keep_together or None,
     }
-    made = {"weights": weights, "freeze": freeze or None, "change": change or None}
+    made = {"weights": weights, "freeze": freeze or None, "change": change or None, "trust": trust or None}
     with _watched(as_json) as watch:
         run = start(
             data,
@@ -151,7 +153,7 @@ def train(
 
 
 @app.command()
-def resume(run: RunPath, as_json: Json = False) -> None:
+def resume(run: RunPath, trust: Trust = False, factory: Factory = None, as_json: Json = False) -> None:
     """Continue a run exactly where it was interrupted."""
     from cutaway.runs import open_run
     from cutaway.training import resume as go_on
@@ -159,7 +161,7 @@ def resume(run: RunPath, as_json: Json = False) -> None:
     if open_run(run).info["status"] == "finished" and not as_json:
         print(terminal_words()("resume.finished", run=run), file=sys.stderr)
     with _watched(as_json) as watch:
-        done = go_on(run, watch=watch)
+        done = go_on(run, trust=trusting(trust, factory), watch=watch)
     _finish(done, as_json)
 
 
@@ -168,6 +170,8 @@ def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="RUN (its best epoch), RUN@7 or RUN@last.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="test, val or train.")] = "test",
     device: Device = "auto",
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Measure a run on the test split.
@@ -182,7 +186,7 @@ def evaluate(
     from cutaway.training import evaluate as measure
 
     with TerminalWatcher(quiet=as_json) as watch:
-        result = measure(run, split, device=device, watch=watch)
+        result = measure(run, split, device=device, trust=trusting(trust, factory), watch=watch)
     record = resolve(run)[0]
     diagnose(record)
     write_page(record.folder, of_terminal())
@@ -244,6 +248,8 @@ def summary(
     ] = None,
     classes: Annotated[int | None, typer.Option(metavar="N", min=2, help="Number of classes.")] = None,
     stem: Stem = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Show a network's layers and what they cost.
@@ -266,7 +272,7 @@ def summary(
             "stem": stem,
         }
     )
-    made = load_model(model, **options)
+    made = load_model(model, trust=trusting(trust, factory), **options)
     input_shape = made.preprocessing.shape if own and made.preprocessing else options["shape"]
     found = summarize(made.network, size or input_shape)
     print(json.dumps(found.as_dict(), ensure_ascii=False) if as_json else found.text(terminal_words()))

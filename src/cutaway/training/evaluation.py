@@ -50,6 +50,7 @@ def evaluate(
     *,
     data: Dataset | None = None,
     device: str = "auto",
+    trust: bool | str = False,
     watch: Watcher | None = None,
 ) -> Evaluation:
     """Measure a run's network on a split and keep the result in the run folder.
@@ -59,6 +60,7 @@ def evaluate(
         split: "test", "val" or "train".
         data: the data set, if it is loaded already.
         device: where to compute; in float32, so that every machine gives the same figures.
+        trust: whether code that this machine has not trained with may run; see `load_model`.
         watch: hears of progress.
 
     Returns:
@@ -74,7 +76,7 @@ def evaluate(
     dataset = load_recorded(record, data, progress=watch.work)
     if split not in dataset.splits:
         raise unknown("split", split, dataset.splits, f"in {dataset.source}")
-    model = load_model(f"{record.folder.path}@{epoch}")
+    model = load_model(f"{record.folder.path}@{epoch}", trust=trust)
     plan = Plan(choose_device(device), channels_last=True, matrices=True)
     plan.place(model.network)
     part = dataset.splits[split]

@@ -19,6 +19,7 @@ from cutaway.data import Batch, Dataset, Split, augment, load_data, load_recorde
 from cutaway.errors import InputError
 from cutaway.files import remove_leftovers
 from cutaway.models import Model, Preprocessing, initialize, load_model, train_mode
+from cutaway.models.trust import permit
 from cutaway.models.weights import fit_weights
 from cutaway.restoring import untouched
 from cutaway.runs import Run, RunFolder
@@ -177,7 +178,9 @@ def new_wish(
     return Wish(dataset, network, chosen, plan, f"{dataset.name}-{_short(spec)}")
 
 
-def continued_session(run: Run, data: Dataset | None, model: Model | None, watch: Watcher) -> Session:
+def continued_session(
+    run: Run, data: Dataset | None, model: Model | None, trust: bool | str, watch: Watcher
+) -> Session:
     """Build the session that `run.json` describes and take up its newest state; the caller holds the run's lock."""
     prepare_backend()
     info = run.info
@@ -193,8 +196,10 @@ def continued_session(run: Run, data: Dataset | None, model: Model | None, watch
     if described["preprocessing"] is None:
         raise InputError(f"{run.folder.run_json} does not say how its input is standardised, so it cannot go on")
     preprocessing = Preprocessing.from_dict(described["preprocessing"])
+    allowed = permit(described["spec"], described.get("code", {}), trust or model is not None, str(run.folder.path))
     network = model or load_model(
-        described["spec"],
+        allowed.spec,
+        code=allowed.code,
         classes=described["classes"],
         shape=preprocessing.shape,
         preprocessing=preprocessing,
@@ -202,6 +207,9 @@ def continued_session(run: Run, data: Dataset | None, model: Model | None, watch
     )
     session = _session(run.folder, dataset, network, recipe, plan)
     session.restore(watch)
+    if network.code != described.get("code", {}) and network.code:
+        watch.note(f"{run.name} goes on with other code than it was begun with ({', '.join(network.code)})")
+        run.folder.update(model={**described, "spec": network.spec, "code": network.code})
     return session
 
 
