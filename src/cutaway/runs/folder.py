@@ -25,6 +25,7 @@ from cutaway.errors import InputError
 from cutaway.files import explain_disk_errors, parse_json, sync_folder
 from cutaway.runs import logs
 from cutaway.runs.checked import Wrong, check
+from cutaway.runs.links import check_links
 from cutaway.runs.schema import SCHEMA_VERSION, RunInfo
 from cutaway.runs.sealed import header, read_sealed_json, write_sealed_json
 
@@ -121,6 +122,7 @@ class RunFolder:
         """
         if not os.path.isfile(self.run_json):
             raise InputError(f"{self.path} is not a run folder: it has no run.json; `cutaway runs` lists the runs")
+        check_links(self.path, deep=False)
         info, sealed = read_sealed_json(self.run_json)
         version = info.get("schema_version")
         if type(version) is not int:

@@ -15,6 +15,7 @@ from cutaway.errors import InputError
 from cutaway.files import is_held
 from cutaway.runs.checked import Wrong, check
 from cutaway.runs.folder import RunFolder
+from cutaway.runs.links import check_links
 from cutaway.runs.schema import EvaluationRecord, FindingRecord, FindingsRecord, RunInfo
 from cutaway.runs.sealed import SEAL, header, read_sealed_json, unbroken
 from cutaway.showing import Card, Line, Shown, Table
@@ -228,6 +229,7 @@ def open_run(path: str | Path) -> Run:
     if not os.path.exists(folder.path):
         raise InputError(f"there is no run folder {path}; `cutaway runs` lists the runs")
     folder.info()
+    check_links(folder.path)
     return Run(folder)
 
 
