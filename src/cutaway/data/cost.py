@@ -16,7 +16,7 @@ MOST_SCANNED = 4_000_000_000
 # How Pillow keeps a pixel of a mode: one byte, two, or four.
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2, "BGR;15": 2, "BGR;16": 2}
 # What a decoder takes besides the image that it fills: its own copy of all pixels, or of all coefficients.
-_BESIDE = {"WEBP": 12, "AVIF": 10, "JPEG2000": 16, "TIFF": 4, "ICO": 4, "QOI": 4, "GIF": 4, "MPO": 0}
+_BESIDE = {"WEBP": 12, "AVIF": 10, "JPEG2000": 24, "TIFF": 4, "ICO": 4, "QOI": 4, "GIF": 4, "MPO": 0}
 _REST = 16_000_000  # of tables and buffers, whatever the size
 _PROGRESSIVE = 6  # 16-bit coefficients of up to three colours
 

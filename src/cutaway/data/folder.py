@@ -86,7 +86,7 @@ def list_folder(root: Path, *, trainable: bool = True) -> Listing:
         )
         for split, files in found.items()
     }
-    return Listing(class_names(names), splits, (*notes, *look.left_out))
+    return Listing(class_names(names), splits, (*notes, *dict.fromkeys(look.left_out)))
 
 
 class _Look:
