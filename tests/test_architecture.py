@@ -18,7 +18,8 @@ ROOT = Path(cutaway.__file__).parent
 FLOORS = [
     ("errors", "files", "restoring", "showing", "words"),
     ("computing",),
-    ("runs", "pictures", "data"),
+    ("runs", "pictures"),
+    ("data",),
     ("models", "lenses", "care"),
     ("training", "scope"),
     ("doctor",),

@@ -229,7 +229,7 @@ def test_what_cannot_be_tried_is_one_sentence(photos: Path, networks: Path, tmp_
     shutil.copytree(photos, copy)
     run = trained(copy, f"{networks}:make", tmp_path, epochs=1)
     next(copy.rglob("*.png")).unlink()
-    with pytest.raises(InputError, match="has changed since the run"):
+    with pytest.raises(InputError, match="its content changed"):
         try_remedies(run)
 
 

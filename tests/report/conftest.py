@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from cutaway.runs import Run, RunFolder, append_lines
+from cutaway.runs import Run, RunFolder, append_lines, write_sealed_json
+from cutaway.runs.sealed import seal
+from whole_records import epoch_line as plain_epoch_line
+from whole_records import step_line, vital_line, whole_evaluation, whole_info
 
 CLASSES = ["T-shirt", "<script>alert(1)</script>", "运动鞋"]
 
@@ -34,37 +37,26 @@ def write_snapshot(folder: RunFolder, epoch: int) -> None:
     place = folder.snapshot(epoch)
     place.mkdir(parents=True)
     names = {"labels": json.dumps(CLASSES), "layers": json.dumps(["conv1", "layer1.conv"])}
-    save_file(snapshot_arrays(epoch), place / "arrays.safetensors", names)
+    (place / "arrays.safetensors").write_bytes(seal(save(snapshot_arrays(epoch)), names)[0])
 
 
 def info() -> dict[str, Any]:
     splits = {"train": {"size": 800}, "val": {"size": 100}, "test": {"size": 120}}
-    data = {"source": "/photos/<b>", "name": "fashion", "classes": CLASSES, "shape": [1, 6, 6], "splits": splits}
-    bad = [{"file": "a<b>.jpg", "reason": "truncated"}]
-    return {
-        "status": "finished",
-        "data": {**data, "quarantine": bad, "notes": ["images of 2 sizes were resized"]},
-        "model": {"spec": "resnet18", "options": {"stem": "small"}, "warnings": []},
-        "recipe": {"epochs": 4, "optimizer": "sgd", "learning_rate": 0.1, "flip": True},
-    }
+    found = whole_info(status="finished")
+    found["data"].update(source="/photos/<b>", name="fashion", classes=CLASSES, splits=splits)
+    found["data"].update(
+        quarantine=[{"file": "a<b>.jpg", "reason": "truncated"}], notes=["images of 2 sizes were resized"]
+    )
+    found["model"].update(classes=CLASSES, warnings=[])
+    return {**found, "recipe": {"epochs": 4, "optimizer": "sgd", "learning_rate": 0.1, "flip": True}}
 
 
 def epoch_line(epoch: int) -> dict[str, Any]:
-    shares = {"train_accuracy": 0.2 * epoch, "val_accuracy": 0.9 if epoch == 2 else 0.2 * epoch}
-    sizes = {"step": 10 * epoch, "samples": 800 * epoch, "seconds": 30.0 * epoch}
-    return {"kind": "epoch", "epoch": epoch, **sizes, "train_loss": 2 / epoch, "val_loss": 2.1 / epoch, **shares}
-
-
-def vital_line(epoch: int, layer: str, kind: str) -> dict[str, Any]:
-    health = {"zero_fraction": 0.5, "dead_fraction": 0.1, "dead_channels": [3, epoch], "finite": True}
-    norms = {"gradient_norm": 0.1 * epoch, "weight_norm": 4.0, "update_ratio": 0.001}
-    return {"epoch": epoch, "layer": layer, "kind": kind, **norms, **health}
+    return plain_epoch_line(epoch, 0.9 if epoch == 2 else 0.2 * epoch, 2.1 / epoch, samples=800 * epoch)
 
 
 def evaluation() -> dict[str, Any]:
-    rows = [{"class": name, "images": 40, "precision": 0.5, "recall": None} for name in CLASSES]
-    figures = {"size": 120, "accuracy": 0.75, "accuracy_interval": [0.7, 0.8], "split": "test", "epoch": 2}
-    return {**figures, "classes": rows, "confusion": [[30, 10, 0], [3, 33, 4], [0, 13, 27]], "warnings": ["5 shared"]}
+    return whole_evaluation(CLASSES, confusion=[[30, 10, 0], [3, 33, 4], [0, 13, 27]], warnings=["5 shared"])
 
 
 @pytest.fixture
@@ -72,10 +64,10 @@ def run(tmp_path: Path) -> Run:
     folder = RunFolder(tmp_path / "fashion-<i>-1")
     folder.create(info())
     for epoch in (1, 2, 3):
-        append_lines(folder.metrics, [{"kind": "step", "epoch": epoch, "step": 10 * epoch - 5, "loss": 3.0 / epoch}])
+        append_lines(folder.metrics, [step_line(epoch, 10 * epoch - 5, 3.0 / epoch)])
         append_lines(folder.metrics, [epoch_line(epoch)])
         kinds = [("conv1", "Conv2d"), ("bn1", "BatchNorm2d"), ("fc", "Linear")]
         append_lines(folder.vitals, [vital_line(epoch, layer, kind) for layer, kind in kinds])
         write_snapshot(folder, epoch)
-    folder.evaluation("test").write_text(json.dumps(evaluation()), encoding="utf-8")
+    write_sealed_json(folder.evaluation("test"), evaluation())
     return Run(folder)

@@ -10,7 +10,7 @@ from cutaway.errors import InputError
 from cutaway.pages import chart_svg
 from cutaway.pictures import Series
 from cutaway.report import render, write_page
-from cutaway.runs import Run
+from cutaway.runs import Run, write_sealed_json
 from cutaway.views.confusion import MATRIX_CLASSES
 from cutaway.views.run import view_run
 from cutaway.words import words
@@ -128,7 +128,7 @@ def test_many_classes_are_told_as_pairs(run: Run) -> None:
     found["classes"] = [{**found["classes"][0], "class": name} for name in names]
     counts = [[0] * len(names) for _ in names]
     counts[3][5] = 2
-    run.folder.evaluation("test").write_text(json.dumps({**found, "confusion": counts}), encoding="utf-8")
+    write_sealed_json(run.folder.evaluation("test"), {**found, "confusion": counts})
     page = render(view_run(run))
     assert 'class="confusion"' not in page
     assert '<td>class 3</td><td>class 5</td><td class="n">2</td>' in page

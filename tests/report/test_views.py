@@ -64,6 +64,7 @@ def test_row_of_the_list_of_runs(run: Run) -> None:
         "best": 2,
         "accuracy": "90.0%",
         "measured on": "val (100 images)",
+        "problem": None,
     }
 
 
@@ -117,7 +118,7 @@ def test_a_damaged_snapshot_is_named_and_left_out(run: Run) -> None:
     film = build_film(run)
     assert film is not None
     assert film.epochs == (1, 3)
-    assert film.left_out[0].startswith(f"{path} cannot be read")
+    assert film.left_out[0].startswith(f"{path} is damaged")
     with pytest.raises(InputError, match="cannot be read"):
         read_snapshot(path)
 

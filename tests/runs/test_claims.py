@@ -17,6 +17,7 @@ from cutaway.errors import InputError
 from cutaway.files import alone, is_held, write_text
 from cutaway.runs import RunFolder, claim_run_path, new_run, only_trainer, open_run
 from cutaway.words import words
+from whole_records import whole_info
 
 # Two processes: the parent holds the lock, and a forked child, as a data worker is, lives on.
 HOLDER = """
@@ -33,7 +34,7 @@ with alone(Path(sys.argv[1]), "busy"):
 def early(path: Path) -> RunFolder:
     """What a training that was killed before its first state leaves."""
     folder = RunFolder(path)
-    folder.create({"status": "training"})
+    folder.create(whole_info())
     write_text(folder.findings, "{}")
     folder.checkpoints.mkdir()
     (folder.checkpoints / ".state.safetensors.abc.tmp").write_bytes(b"half")
@@ -56,7 +57,7 @@ def test_many_who_claim_at_once_get_a_folder_each(tmp_path: Path) -> None:
 
 def test_a_name_that_is_in_use_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
     with new_run(tmp_path, "one", "") as folder:
-        folder.begin({"status": "training"})
+        folder.begin(whole_info())
         with pytest.raises(InputError, match="one is being trained by another process"), new_run(tmp_path, "one", ""):
             pass
         assert folder.info()["status"] == "training"
@@ -71,7 +72,7 @@ def test_what_was_killed_before_its_first_state_is_taken_over(tmp_path: Path) ->
     early(tmp_path / "one")
     with new_run(tmp_path, "one", "") as folder:
         assert [path.name for path in folder.path.iterdir()] == [".lock"]
-        folder.begin({"status": "training"})
+        folder.begin(whole_info())
     assert open_run(tmp_path / "one").status == "gone"
 
 
@@ -96,7 +97,7 @@ def test_a_folder_that_is_no_run_gets_not_even_a_lock(tmp_path: Path) -> None:
 def test_what_fails_before_its_first_state_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
     def begin() -> None:
         with new_run(tmp_path, None, "a") as folder:
-            folder.begin({"status": "training"})
+            folder.begin(whole_info())
             raise error
 
     with pytest.raises(type(error)):
@@ -107,7 +108,7 @@ def test_what_fails_before_its_first_state_leaves_nothing(tmp_path: Path, error:
 def test_a_later_failure_keeps_all(tmp_path: Path) -> None:
     def fail() -> None:
         with new_run(tmp_path, None, "a") as folder:
-            folder.begin({"status": "training"})
+            folder.begin(whole_info())
             write_text(folder.state, "a state")
             raise RuntimeError
 
@@ -174,7 +175,7 @@ def test_whoever_is_patient_gets_the_lock_when_it_is_free(tmp_path: Path) -> Non
 
 def test_a_run_whose_process_is_gone_says_so(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "one")
-    folder.create({"status": "training"})
+    folder.create(whole_info())
     run = open_run(folder.path)
     with only_trainer(folder):
         assert run.status == "training"

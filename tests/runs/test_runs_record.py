@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 import itertools
-import json
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from cutaway.errors import InputError
-from cutaway.runs import Run, RunFolder, append_lines, is_run, list_runs, new_run_path, open_run, resolve
+from cutaway.runs import (
+    Run,
+    RunFolder,
+    append_lines,
+    is_run,
+    list_runs,
+    new_run_path,
+    open_run,
+    resolve,
+    write_sealed_json,
+)
+from cutaway.runs.sealed import seal
+from whole_records import epoch_line, step_line, whole_evaluation, whole_info
 
 
 def make_run(path: Path, epochs: list[tuple[float, float | None]] = (), started: str = "") -> Run:  # type: ignore[assignment]  # an empty tuple is as good
     """A run whose epochs have these validation accuracies and losses."""
     folder = RunFolder(path)
-    folder.create({"status": "training", "started": started})
+    folder.create(whole_info(started=started))
     folder.checkpoints.mkdir()
     for epoch, (accuracy, loss) in enumerate(epochs, start=1):
-        append_lines(folder.metrics, [{"kind": "step", "epoch": epoch, "loss": 1.0}])
-        append_lines(folder.metrics, [{"kind": "epoch", "epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}])
-        folder.weights(epoch).write_bytes(b"")
+        append_lines(folder.metrics, [step_line(epoch, 10 * epoch)])
+        append_lines(folder.metrics, [epoch_line(epoch, accuracy, loss)])
+        write_epoch(folder, epoch)
     return Run(folder)
+
+
+def write_epoch(folder: RunFolder, epoch: int) -> str:
+    """Weights of an epoch; their seal."""
+    marks = {"epoch": str(epoch), "run": folder.info()["id"]}
+    content, found = seal(save({"weight": np.full(4, epoch, np.float32)}), marks)
+    folder.weights(epoch).write_bytes(content)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -81,9 +103,59 @@ def test_a_run_without_an_epoch_tells_how_to_continue(tmp_path: Path) -> None:
 def test_evaluations(tmp_path: Path) -> None:
     run = make_run(tmp_path / "one")
     assert run.evaluation() is None
-    run.folder.evaluation("val").write_text(json.dumps({"accuracy": 0.5}))
-    assert run.evaluation("val") == {"accuracy": 0.5}
+    found = whole_evaluation(["cat", "dog"], split="val")
+    write_sealed_json(run.folder.evaluation("val"), found)
+    assert run.evaluation("val") == found
     assert run.evaluation("test") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"split": "val"},
+            r"evaluation-test\.json is about the split 'val'; measure again with `cutaway evaluate .*one`",
+        ),
+        ({"accuracy": "high"}, r"is damaged: accuracy: expected a number, found 'high'; delete it"),
+        ({"accuracy": 1.5}, r"accuracy: expected from 0 to 1, found 1\.5"),
+        ({"confusion": [[1]]}, r"its confusion does not fit its classes"),
+        ({"accuracy_interval": [0.5]}, r"its confusion does not fit its classes"),
+        ({"weights": "0" * 64}, r"was measured on other weights of epoch 2 .* `cutaway evaluate .*one@2`"),
+        ({"classes": [{"class": 3, "images": 1, "precision": None, "recall": None}]}, r"classes\[0\]\.class"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_believed(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    run = make_run(tmp_path / "one", [(0.5, 1.0), (0.8, 1.0)])
+    write_sealed_json(run.folder.evaluation("test"), whole_evaluation(["cat", "dog"], **changes))
+    with pytest.raises(InputError, match=said):
+        run.evaluation()
+    problems: list[str] = []
+    assert run.first_evaluation(problems) is None
+    assert len(problems) == 1
+
+
+def test_an_evaluation_of_the_weights_that_are_saved(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "one", [(0.5, 1.0), (0.8, 1.0)])
+    measured = whole_evaluation(["cat", "dog"], weights=write_epoch(run.folder, 2))
+    write_sealed_json(run.folder.evaluation("test"), measured)
+    assert run.evaluation() == measured
+    run.folder.weights(2).unlink()  # the disk's budget takes weights away, which makes no measurement wrong
+    assert run.evaluation() == measured
+
+
+def test_weights_that_are_not_what_they_are_called(tmp_path: Path) -> None:
+    run, other = (make_run(tmp_path / name, [(0.5, 1.0), (0.8, 1.0), (0.7, 1.0)]) for name in ("one", "two"))
+    os.replace(run.folder.weights(1), run.folder.weights(2))
+    with pytest.raises(InputError, match=r"epoch-0002\.safetensors holds the weights of epoch 1; name another epoch"):
+        run.weights(2)
+    os.replace(other.folder.weights(2), run.folder.weights(2))
+    with pytest.raises(InputError, match=r"epoch-0002\.safetensors holds the weights of another run; .* saved are 3"):
+        run.weights("best")
+    content = bytearray(run.folder.weights(3).read_bytes())
+    content[-1] ^= 1
+    run.folder.weights(3).write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"epoch-0003\.safetensors is damaged \(its content does not match its seal\)"):
+        run.weights(3)
 
 
 def test_opening(tmp_path: Path) -> None:
@@ -98,6 +170,14 @@ def test_opening(tmp_path: Path) -> None:
         open_run(tmp_path)
 
 
+def test_a_damaged_run_is_listed_among_the_others(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        make_run(tmp_path / name, started="2026-03-01")
+    (tmp_path / "b" / "run.json").write_text("{")
+    os.utime(tmp_path / "b", (0, 0))
+    assert [run.name for run in list_runs(tmp_path)] == ["b", "a", "c"]
+
+
 @pytest.mark.parametrize(("suffix", "which"), [("", "best"), ("@best", "best"), ("@last", "last"), ("@7", 7)])
 @pytest.mark.parametrize("name", ["one", "at@home"])
 def test_resolving(tmp_path: Path, name: str, suffix: str, which: Any) -> None:
@@ -109,6 +189,9 @@ def test_resolving_what_is_no_epoch(tmp_path: Path) -> None:
     make_run(tmp_path / "one")
     with pytest.raises(InputError, match=r"after @ comes an epoch's number, best or last, not 'first'"):
         resolve(f"{tmp_path / 'one'}@first")
+    for hostile in ("²", "٣", "1e3", "9" * 5000, ""):  # digits to Python, no number of an epoch
+        with pytest.raises(InputError, match="after @ comes an epoch's number"):
+            resolve(f"{tmp_path / 'one'}@{hostile}")
     with pytest.raises(InputError, match="there is no run folder"):
         resolve(f"{tmp_path / 'two'}@3")
 

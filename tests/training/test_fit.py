@@ -221,7 +221,7 @@ def test_changed_data_is_refused(whole: Run, image_folder: Path, tmp_path: Path)
     other = tmp_path / "colours"
     shutil.copytree(image_folder, other)
     next((other / "1-红").iterdir()).unlink()
-    with pytest.raises(InputError, match="was trained on other data"):
+    with pytest.raises(InputError, match="is not what run was trained on: its content changed"):
         resume(whole.folder.path, data=load_data(other))
     with pytest.raises(InputError, match="its content changed"):
         evaluate(whole.folder.path, data=load_data(other))

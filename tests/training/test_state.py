@@ -9,12 +9,13 @@ from cutaway.errors import InputError
 from cutaway.files import remove_leftovers
 from cutaway.runs import RunFolder
 from cutaway.training.state import Progress, State, load_state, save_state
+from whole_records import whole_info
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     run = RunFolder(tmp_path / "run")
-    run.create({"status": "training"})
+    run.create(whole_info())
     return run
 
 

@@ -10,6 +10,7 @@ import typer
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, Layers, ModelName, Weights
 from cutaway.cli.streams import print_json, tell
+from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import Words, terminal_words
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def atlas(
         int | None, typer.Option(metavar="PIXELS", min=1, help="Side of imagined images.  [default: the model's]")
     ] = None,
     weights: Weights = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Make the page of every unit ahead of time.
@@ -40,7 +43,7 @@ def atlas(
     from cutaway.scope import Scope
     from cutaway.scope.atlas import atlas_folder, make_atlas
 
-    scope = Scope(model, weights=weights)
+    scope = Scope(model, weights=weights, trust=trusting(trust, factory))
     with TerminalWatcher(quiet=as_json) as watch:
         try:
             found = make_atlas(

@@ -10,6 +10,7 @@ import typer
 from cutaway.cli.app import app
 from cutaway.cli.streams import print_json, tell
 from cutaway.cli.training import Json, RunPath
+from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import terminal_words
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def doctor(
     treat: Annotated[
         bool, typer.Option("--try", help="Try remedies side by side and measure what each brings.")
     ] = False,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Say why a run does not learn, and what helps.
@@ -36,10 +39,11 @@ def doctor(
     found = diagnose(run)
     if not as_json:
         _print_findings(found)
-    one_batch = try_one_batch(run) if treat else None
+    allowed = trusting(trust, factory)
+    one_batch = try_one_batch(run, trust=allowed) if treat else None
     if one_batch and not as_json:
         _print_one_batch(one_batch)
-    trials = try_remedies(run, tell=None if as_json else _tell_trial) if treat else []
+    trials = try_remedies(run, trust=allowed, tell=None if as_json else _tell_trial) if treat else []
     if as_json:
         lines = {"findings": [finding.as_dict() for finding in found], "trials": [asdict(trial) for trial in trials]}
         tried = {"one_batch": [finding.as_dict() for finding in diagnose(one_batch)]} if one_batch else {}

@@ -14,6 +14,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.streams import print_json, tell
+from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.errors import InputError
 from cutaway.words import of_terminal, terminal_words
 
@@ -109,6 +110,7 @@ def train(
         bool, typer.Option("--keep-together", help="Keep near duplicates in one of the splits that are made here.")
     ] = False,
     device: Device = "auto",
+    trust: Trust = False,
     runs: Runs = Path("runs"),
     name: Annotated[
         str | None, typer.Option("--run", metavar="NAME", help="The run's name; by default DATA-MODEL-1, -2, ...")
@@ -135,7 +137,7 @@ def train(
         "leave_out": leave_out,
         "keep_together": keep_together or None,
     }
-    made = {"weights": weights, "freeze": freeze or None, "change": change or None}
+    made = {"weights": weights, "freeze": freeze or None, "change": change or None, "trust": trust or None}
     with _watched(as_json) as watch:
         run = start(
             data,
@@ -152,7 +154,7 @@ def train(
 
 
 @app.command()
-def resume(run: RunPath, as_json: Json = False) -> None:
+def resume(run: RunPath, trust: Trust = False, factory: Factory = None, as_json: Json = False) -> None:
     """Continue a run exactly where it was interrupted."""
     from cutaway.runs import open_run
     from cutaway.training import resume as go_on
@@ -160,7 +162,7 @@ def resume(run: RunPath, as_json: Json = False) -> None:
     if open_run(run).info["status"] == "finished" and not as_json:
         tell(terminal_words()("resume.finished", run=run))
     with _watched(as_json) as watch:
-        done = go_on(run, watch=watch)
+        done = go_on(run, trust=trusting(trust, factory), watch=watch)
     _finish(done, as_json)
 
 
@@ -169,6 +171,8 @@ def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="RUN (its best epoch), RUN@7 or RUN@last.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="test, val or train.")] = "test",
     device: Device = "auto",
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Measure a run on the test split.
@@ -183,7 +187,7 @@ def evaluate(
     from cutaway.training import evaluate as measure
 
     with TerminalWatcher(quiet=as_json) as watch:
-        result = measure(run, split, device=device, watch=watch)
+        result = measure(run, split, device=device, trust=trusting(trust, factory), watch=watch)
     record = resolve(run)[0]
     diagnose(record)
     write_page(record.folder, of_terminal())
@@ -214,6 +218,9 @@ def runs(
         raise InputError(f"there are no runs in {folder}; `cutaway train shapes --model resnet18` makes one")
     say = terminal_words()
     print(table([_run_line(row) for row in rows], terminal_width(), shrink=(say("runs.run"), say("runs.model"))))
+    for row in rows:
+        if row["status"] == "damaged":
+            tell(f"cutaway: {row['problem']}")
 
 
 def _run_line(row: dict[str, Any]) -> dict[str, Any]:
@@ -224,7 +231,7 @@ def _run_line(row: dict[str, Any]) -> dict[str, Any]:
     cells = {
         "run": row["run"],
         "status": say.known("status", row["status"]),
-        "model": Path(row["model"]).name,
+        "model": Path(row["model"] or "").name,
         "epochs": row["epochs"],
         "val_accuracy": accuracy,
     }
@@ -242,6 +249,8 @@ def summary(
     ] = None,
     classes: Annotated[int | None, typer.Option(metavar="N", min=2, help="Number of classes.")] = None,
     stem: Stem = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Show a network's layers and what they cost.
@@ -264,7 +273,7 @@ def summary(
             "stem": stem,
         }
     )
-    made = load_model(model, **options)
+    made = load_model(model, trust=trusting(trust, factory), **options)
     input_shape = made.preprocessing.shape if own and made.preprocessing else options["shape"]
     found = summarize(made.network, size or input_shape)
     if as_json:
@@ -326,16 +335,17 @@ def _finish(run: Run, as_json: bool) -> None:
     """Write the run's page, and say how good it is and what comes next."""
     from cutaway.doctor import diagnose
     from cutaway.report import write_page
+    from cutaway.runs import best_line, best_of
 
     diagnose(run)
     page = write_page(run.folder, of_terminal())
-    last = run.metrics("epoch")[-1]
+    ended = run.metrics("epoch")
     if as_json:
-        print_json({"run": str(run.folder.path), "best_epoch": run.best_epoch, **last})
+        print_json({"run": str(run.folder.path), "best_epoch": best_of(ended), **(ended[-1] if ended else {})})
         return
-    best = next((line for line in run.metrics("epoch") if line["epoch"] == run.best_epoch), last)
-    say, size = terminal_words(), run.info["data"]["splits"]["val"]["size"]
-    print(say("terminal.best", epoch=best["epoch"], accuracy=f"{best['val_accuracy']:.2%}", count=f"{size:,}"))
+    best, say, size = best_line(ended), terminal_words(), run.info["data"]["splits"]["val"]["size"]
+    if best:
+        print(say("terminal.best", epoch=best["epoch"], accuracy=f"{best['val_accuracy']:.2%}", count=f"{size:,}"))
     print(say("terminal.pictures", page=page))
     print(say("terminal.next", command=f"cutaway evaluate {shlex.quote(str(run.folder.path))}"))
 

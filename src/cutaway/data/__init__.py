@@ -5,6 +5,7 @@ from cutaway.data.dataset import Batch, Dataset, Quarantined, Split
 from cutaway.data.decode import Undecodable, decode
 from cutaway.data.load import load_data
 from cutaway.data.order import sample_order
+from cutaway.data.recorded import load_recorded
 
 __all__ = [
     "Augmentation",
@@ -16,5 +17,6 @@ __all__ = [
     "augment",
     "decode",
     "load_data",
+    "load_recorded",
     "sample_order",
 ]

@@ -25,7 +25,7 @@ _VAL_SHARE, _TEST_SHARE, _MOST_VAL = 0.1, 0.1, 5_000
 def load_data(
     source: str | Path,
     *,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     size: int | None = None,
     channels: int | None = None,
     val: float | None = None,
@@ -74,7 +74,7 @@ def load_data(
             raise InputError(f"{source} comes with its own test images; leave the test share out")
         if leave_out:
             raise InputError(f"{source} is built in and has no files to leave out; {leave_out} is for a folder")
-        found = load_built_in(source, data_dir, size, channels, download, progress)
+        found = load_built_in(source, Path(data_dir) if data_dir else None, size, channels, download, progress)
         group = _Grouping(keep_together, progress)
         splits = _built_in_splits(found, val, split_seed, group)
         notes = (*found.notes, *group.notes, *_overlaps(splits))

@@ -8,8 +8,7 @@ from cutaway.doctor import rules as _rules  # noqa: F401  # registers them
 from cutaway.doctor.finding import SEVERITIES, Finding, Findings
 from cutaway.doctor.record import Record, read_record
 from cutaway.doctor.rule import RULES
-from cutaway.files import write_json
-from cutaway.runs import Run, open_run
+from cutaway.runs import Run, open_run, write_sealed_json
 
 SCHEMA_VERSION = 1
 
@@ -30,7 +29,7 @@ def diagnose(run: Run | str | Path) -> Findings:
     record = run if isinstance(run, Run) else open_run(run)
     found = findings(read_record(record))
     lines = [finding.as_dict() for finding in found]
-    write_json(record.folder.findings, {"schema_version": SCHEMA_VERSION, "findings": lines})
+    write_sealed_json(record.folder.findings, {"schema_version": SCHEMA_VERSION, "findings": lines})
     return found
 
 

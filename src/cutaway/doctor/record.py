@@ -9,7 +9,6 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
-from cutaway.errors import InputError
 from cutaway.runs import Run
 
 # Before so many steps nobody can tell a network that does not learn from one that has not begun, and before
@@ -218,11 +217,15 @@ def trained(checkup: Line) -> Iterator[Line]:
 def read_record(run: Run) -> Record:
     """Read everything that the rules look at; a damaged record is an `InputError`."""
     info = run.info
-    if not isinstance(info.get("data"), dict) or "classes" not in info["data"]:
-        raise InputError(f"{run.folder.run_json} does not say what was trained on: data.classes is missing")
-    evaluations = {split: found for split in ("train", "val", "test") if (found := run.evaluation(split))}
+    evaluations = {split: dict(found) for split in ("train", "val", "test") if (found := run.evaluation(split))}
     return make_record(
-        info, run.metrics("step"), run.metrics("epoch"), run.checkups(), run.vitals(), evaluations, str(run.folder.path)
+        dict(info),
+        run.metrics("step"),
+        run.metrics("epoch"),
+        run.checkups(),
+        run.vitals(),
+        evaluations,
+        str(run.folder.path),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +59,7 @@ class Preprocessing(Shown):
         return {"shape": list(self.shape), "mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
         """The inverse of `as_dict`."""
         channels, height, width = values["shape"]
         return cls((channels, height, width), tuple(values["mean"]), tuple(values["std"]))
@@ -72,7 +73,7 @@ class Model(Shown):
     `preprocessing` is None while nobody knows it: before training on data whose mean and deviation decide it.
     `head` is the dotted name of the layer that makes the logits. `pretrained` says that the weights come from a
     file, a run or a library, and must not be initialised again. `warnings` are sentences a user must see
-    before training; `notes` say what was adapted.
+    before training; `notes` say what was adapted. `code` has the hashes of the user's own files that made it.
     """
 
     network: nn.Module
@@ -85,6 +86,7 @@ class Model(Shown):
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     pretrained: bool = False
+    code: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -114,6 +116,7 @@ class Model(Shown):
             "options": self.options,
             "classes": list(self.classes),
             "preprocessing": preprocessing,
+            **({"code": self.code} if self.code else {}),
         }
 
 

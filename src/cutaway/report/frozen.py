@@ -36,6 +36,7 @@ def write_report(
     language: str = DEFAULT,
     against: str | None = None,
     *,
+    trust: bool | str = False,
     progress: Progress | None = None,
 ) -> Path:
     """Write the report of a run.
@@ -45,6 +46,7 @@ def write_report(
         out: the file; None for `report.html` in the run folder.
         language: a key of `cutaway.words.LANGUAGES`.
         against: the model that it is compared with; None for the run's first saved epoch.
+        trust: whether code that this machine has not trained with may run; see `load_model`.
         progress: called as progress(label, done, total).
 
     Returns:
@@ -58,14 +60,14 @@ def write_report(
     path = Path(out) if out is not None else record.folder.path / "report.html"
     if path.suffix.lower() != ".html":
         raise InputError(f"--out is {path}, expected a name ending in .html")
-    return _Report(record, epoch, say, progress).written(path, against)
+    return _Report(record, epoch, say, trust, progress).written(path, against)
 
 
 class _Report:
     """What the parts of one report share."""
 
-    def __init__(self, run: Run, epoch: int, say: Words, progress: Progress | None) -> None:
-        self.run, self.epoch, self.say, self.progress = run, epoch, say, progress
+    def __init__(self, run: Run, epoch: int, say: Words, trust: bool | str, progress: Progress | None) -> None:
+        self.run, self.epoch, self.say, self.trust, self.progress = run, epoch, say, trust, progress
         self.book, self.notes = Book(), list[str]()
 
     def written(self, path: Path, against: str | None) -> Path:
@@ -78,20 +80,23 @@ class _Report:
 
     def _networks(self, against: str | None) -> None:
         """What needs the network and its data: images and the comparison."""
-        from cutaway.data import load_data
+        from cutaway.data import load_recorded
         from cutaway.scope import Scope
 
-        about = self.run.info["data"]
         try:
-            data = load_data(about["source"], **about.get("options", {}), progress=self.progress)
+            data = load_recorded(self.run, progress=self.progress)
         except InputError as error:
             self.notes.append(self.say("report.no_data", reason=error))
             return
-        scope = Scope(f"{self.run.folder.path}@{self.epoch}")
+        try:
+            scope = Scope(f"{self.run.folder.path}@{self.epoch}", trust=self.trust)
+        except InputError as error:
+            self.notes.append(self.say("report.no_network", reason=error))
+            return
         self._images(scope, data)
         other = against or self._first_epoch()
         if other:
-            self._comparison(Scope(other), scope, data)
+            self._comparison(Scope(other, trust=self.trust), scope, data)
 
     def _first_epoch(self) -> str:
         first = self.run.epochs[0]

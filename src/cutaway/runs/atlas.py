@@ -15,10 +15,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -27,11 +27,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from cutaway.errors import InputError, unknown
-from cutaway.files import cache_folder, read_json, write_bytes
+from cutaway.files import cache_folder, parse_json, write_bytes
+from cutaway.runs.checked import Wrong, check
 from cutaway.runs.record import Run
+from cutaway.runs.schema import AtlasInfo
+from cutaway.runs.sealed import Stamp, read_sealed_json, seal, stamp, unbroken, write_sealed_json
 
-SCHEMA_VERSION = 1
-PARTS = ("exemplars", "responses", "weights", "imagined")
+SCHEMA_VERSION = 2
+"""2: every file carries a seal and says what it is a part of."""
 
 Box = tuple[int, int, int, int]
 Arrays = dict[str, NDArray[Any]]
@@ -107,7 +110,7 @@ class Atlas:
     """
 
     path: Path
-    info: Mapping[str, Any]
+    info: AtlasInfo
 
     @cached_property
     def layers(self) -> dict[str, LayerRecord]:
@@ -254,14 +257,40 @@ def open_atlas(path: str | Path) -> Atlas:
     path = Path(path)
     if not (path / "atlas.json").is_file():
         raise InputError(f"{path} is no atlas: it has no atlas.json; `cutaway atlas MODEL DATA` makes one")
-    info = read_json(path / "atlas.json")
-    if not isinstance(info, dict) or "schema_version" not in info:
-        raise InputError(f"{path / 'atlas.json'} is not an atlas's record: schema_version is missing")
-    if info["schema_version"] > SCHEMA_VERSION:
+    return Atlas(path, _info(path / "atlas.json"))
+
+
+def write_info(path: Path, info: AtlasInfo) -> None:
+    """Write the record of the atlas in the folder `path`."""
+    write_sealed_json(path / "atlas.json", info)
+
+
+def _info(path: Path) -> AtlasInfo:
+    info, sealed = read_sealed_json(path)
+    version = info.get("schema_version")
+    if type(version) is not int:
+        raise InputError(f"{path} is not an atlas's record: schema_version is missing")
+    if version > SCHEMA_VERSION:
         raise InputError(
-            f"{path} has schema {info['schema_version']}, this version reads up to {SCHEMA_VERSION}; update Cutaway"
+            f"{path.parent} has schema {version}, this version reads up to {SCHEMA_VERSION}; update Cutaway"
         )
-    return Atlas(path, info)
+    try:
+        check(info, AtlasInfo)
+        found = cast(AtlasInfo, info)
+        _agree(found)
+    except Wrong as wrong:
+        raise InputError(f"{path} is not an atlas's record: {wrong}") from wrong
+    if version > 1 and not sealed:
+        raise InputError(f"{path} is damaged: it has lost its seal; delete {path.parent} and make the atlas again")
+    return found
+
+
+def _agree(info: AtlasInfo) -> None:
+    if len(info["shape"]) != 3:
+        raise Wrong("shape: expected channels, height and width")
+    for name, layer in info["layers"].items():
+        if len(layer["size"]) != 2 or [len(side) for side in layer["fields"]] != [3, 3]:
+            raise Wrong(f"layers.{name}: expected a size of two numbers, and three for each side of a field")
 
 
 def find_atlas(run: Run, epoch: int) -> Atlas | None:
@@ -301,7 +330,7 @@ def read_arrays(
 
 def read_about(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file's header; None if there is no such file."""
-    return _opened(path, lambda file: dict(json.loads((file.metadata() or {}).get("about", "{}"))))
+    return _opened(path, lambda file: dict(parse_json((file.metadata() or {}).get("about", "{}"))))
 
 
 def unpack(path: Path, data: str, ends: str, places: Sequence[int]) -> list[bytes]:
@@ -323,7 +352,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[
     """Write arrays with a JSON object in the header, atomically; equal content gives equal bytes."""
     whole = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
     text = json.dumps(about, ensure_ascii=False, sort_keys=True, allow_nan=False)
-    write_bytes(path, save(whole, {"about": text}))
+    write_bytes(path, seal(save(whole), {"about": text, "part": _place(path)[0]})[0])
 
 
 def has_part(folder: Path, part: str, layer: str) -> bool:
@@ -333,10 +362,33 @@ def has_part(folder: Path, part: str, layer: str) -> bool:
 
 
 def _opened(path: Path, work: Callable[[Any], Found]) -> Found | None:
+    """What `work` makes of the open file, which was compared with its seal; None if there is none."""
+    if not path.is_file():
+        return None
+    place, sealed = _place(path)
     try:
+        about = unbroken(path, needed=sealed)
+        if sealed and about.get("part") != place:
+            raise InputError(f"{path} is another part of an atlas ({about.get('part')})")
         with safe_open(path, "np") as file:
             return work(file)
     except FileNotFoundError:
         return None
-    except SafetensorError as error:
-        raise InputError(f"{path} is damaged ({error}); delete it and make the atlas again") from error
+    except (InputError, SafetensorError, ValueError, IndexError, KeyError, TypeError) as error:
+        told = str(error) if isinstance(error, InputError) else f"{path} is damaged ({error})"
+        raise InputError(f"{told}; delete it and make the atlas again") from error
+
+
+def _place(path: Path) -> tuple[str, bool]:
+    """What a file is of an atlas, as it stands in its header, and whether it has to stand there."""
+    root = next((folder for folder in path.parents[:4] if (folder / "atlas.json").is_file()), None)
+    if root is None:
+        return path.name, False
+    key, version = _key(root / "atlas.json", stamp(root / "atlas.json"))
+    return f"{key}/{path.relative_to(root).as_posix()}", version > 1
+
+
+@lru_cache(maxsize=64)
+def _key(path: Path, _: Stamp) -> tuple[str, int]:
+    info = _info(path)
+    return info["key"], info["schema_version"]

@@ -1,7 +1,7 @@
 """The run folder: where each thing lies, and how its records are written and read. This layout is the contract.
 
 fashion-resnet18-1/
-  run.json              schema_version, data, model, recipe, environment, status, best
+  run.json              schema_version, data, model, recipe, environment, status
   metrics.jsonl         one object a step or epoch; append-only; a torn last line is tolerated
   vitals.jsonl          one object per layer and epoch, and one per check-up
   checkpoints/          epoch-0007.safetensors (weights); state.safetensors, the one before it (for resuming)
@@ -14,17 +14,20 @@ fashion-resnet18-1/
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cutaway.errors import InputError
-from cutaway.files import explain_disk_errors, read_json, write_json
-
-SCHEMA_VERSION = 1
+from cutaway.files import explain_disk_errors, parse_json, sync_folder
+from cutaway.runs import logs
+from cutaway.runs.checked import Wrong, check
+from cutaway.runs.links import check_links
+from cutaway.runs.schema import SCHEMA_VERSION, RunInfo
+from cutaway.runs.sealed import header, read_sealed_json, write_sealed_json
 
 
 @dataclass(frozen=True)
@@ -108,54 +111,82 @@ class RunFolder:
 
     def begin(self, info: Mapping[str, Any]) -> None:
         """Write the first `run.json`."""
-        write_json(self.run_json, {"schema_version": SCHEMA_VERSION, **info})
+        self._write({"schema_version": SCHEMA_VERSION, "id": secrets.token_hex(8), **info})
+        sync_folder(self.path.parent)
 
-    def info(self) -> dict[str, Any]:
-        """The content of `run.json`."""
-        if not self.run_json.is_file():
+    def info(self) -> RunInfo:
+        """The content of `run.json`.
+
+        Raises:
+            InputError: there is none, it is of a newer version, damaged, or not what a run's record is.
+        """
+        if not os.path.isfile(self.run_json):
             raise InputError(f"{self.path} is not a run folder: it has no run.json; `cutaway runs` lists the runs")
-        info = read_json(self.run_json)
-        if not isinstance(info, dict) or "schema_version" not in info:
+        check_links(self.path, deep=False)
+        info, sealed = read_sealed_json(self.run_json)
+        version = info.get("schema_version")
+        if type(version) is not int:
             raise InputError(f"{self.run_json} is not a run's record: schema_version is missing")
-        if info["schema_version"] > SCHEMA_VERSION:
+        if version > SCHEMA_VERSION:
             raise InputError(
-                f"{self.run_json} has schema {info['schema_version']}, this version reads up to {SCHEMA_VERSION}; "
-                "update Cutaway"
+                f"{self.run_json} has schema {version}, this version reads up to {SCHEMA_VERSION}; update Cutaway"
             )
-        return info
+        if version > 1 and not sealed:
+            raise InputError(f"{self.run_json} is damaged: it has lost its seal")
+        return self._checked(info)
+
+    def _checked(self, info: Mapping[str, Any]) -> RunInfo:
+        try:
+            check(info, RunInfo)
+            found = cast(RunInfo, info)
+            _agree(found)
+        except Wrong as wrong:
+            raise InputError(f"{self.run_json} is not a run's record: {wrong}") from wrong
+        return found
 
     def update(self, **changes: Any) -> None:
-        """Rewrite `run.json` with `changes`."""
-        write_json(self.run_json, {**self.info(), **changes})
+        """Rewrite `run.json` with `changes`, and with how long the logs are once nobody writes them any more."""
+        info = {**self.info(), **changes}
+        if info["status"] != "training":
+            known = (self.metrics, self.vitals)
+            info["logs"] = {path.name: path.stat().st_size for path in known if path.is_file()}
+        self._write(info)
+
+    def _write(self, info: Mapping[str, Any]) -> None:
+        write_sealed_json(self.run_json, self._checked(info))
+
+    def log(self, path: Path, info: RunInfo | None = None) -> logs.Log:
+        """One of the two logs, with what is known of it."""
+        info = info or self.info()
+        lengths = info.get("logs", {}) if info["status"] != "training" else self._promised()
+        return logs.Log(path, info.get("id", ""), lengths.get(path.name, 0))
+
+    def _promised(self) -> dict[str, int]:
+        """How long the logs were when the newest state was written: they are never shorter."""
+        try:
+            progress = parse_json(header(self.state).get("progress", "{}"))
+            return {name: int(progress[key]) for name, key in _LENGTHS.items() if key in progress}
+        except (InputError, ValueError, TypeError):
+            return {}  # no state yet, or a damaged one, which `resume` speaks of
+
+
+_LENGTHS = {"metrics.jsonl": "metrics_length", "vitals.jsonl": "vitals_length"}
+
+
+def _agree(info: RunInfo) -> None:
+    """What belongs together is of one size."""
+    shape, preprocessing = info["data"].get("shape"), info["model"]["preprocessing"]
+    if shape is not None and len(shape) != 3:
+        raise Wrong(f"data.shape: expected channels, height and width, found {len(shape)} numbers")
+    if preprocessing is not None:
+        channels = preprocessing["shape"][0] if len(preprocessing["shape"]) == 3 else None
+        if not channels == len(preprocessing["mean"]) == len(preprocessing["std"]):
+            raise Wrong("model.preprocessing: expected a shape of three numbers, and a mean and std for each channel")
+        if 0 in preprocessing["std"]:
+            raise Wrong("model.preprocessing.std: expected no zero")
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> int:
-    """Append `records` as JSON lines in one write and return the file's length in bytes afterwards."""
-    text = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
-    with explain_disk_errors(path), open(path, "ab") as file:
-        file.write(text.encode())
-        file.flush()
-        return file.tell()
-
-
-def truncate(path: Path, length: int) -> None:
-    """Cut `path` back to `length` bytes: what a resumed run is about to write again."""
-    if path.exists():
-        with explain_disk_errors(path):
-            os.truncate(path, min(length, path.stat().st_size))
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSON-lines file; a torn last line is left out, a damaged one elsewhere is an error."""
-    if not path.exists():
-        return
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            yield json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            if number == len(lines):
-                return
-            raise InputError(f"{path} is damaged in line {number}: {error}") from error
+    """Append `records` to a log of the run in whose folder it lies; its length in bytes afterwards."""
+    folder = RunFolder(path.parent)
+    return logs.append(folder.log(path) if folder.run_json.is_file() else logs.Log(path), records)

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from cutaway.errors import InputError
-from cutaway.files import is_held, read_json
-from cutaway.runs.folder import RunFolder, read_lines
+from cutaway.files import is_held
+from cutaway.runs.checked import Wrong, check
+from cutaway.runs.folder import RunFolder
+from cutaway.runs.links import check_links
+from cutaway.runs.schema import EvaluationRecord, FindingRecord, FindingsRecord, RunInfo
+from cutaway.runs.sealed import SEAL, header, read_sealed_json, unbroken
 from cutaway.showing import Card, Line, Shown, Table
 
+T = TypeVar("T")
 Epoch = int | Literal["best", "last"]
 _EPOCHS = 20  # the last epochs, which a notebook shows
 
 
 @dataclass(frozen=True)
 class Run(Shown):
-    """What a training run left behind, read-only.
+    """What a training run left behind, read-only. What is read is compared with its seal or its checks.
 
     Example: `open_run("runs/shapes-resnet18-1").metrics()`.
     """
@@ -31,7 +40,7 @@ class Run(Shown):
         return self.folder.path.name
 
     @property
-    def info(self) -> dict[str, Any]:
+    def info(self) -> RunInfo:
         """`run.json`, read now."""
         return self.folder.info()
 
@@ -43,35 +52,83 @@ class Run(Shown):
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """The records of `metrics.jsonl`: all, or only those of `kind` ("step", "epoch")."""
-        return [line for line in read_lines(self.folder.metrics) if kind in (None, line["kind"])]
+        log = self.folder.log(self.folder.metrics)
+        return [line for line in log.lines(only_epochs=kind == "epoch") if kind in (None, line["kind"])]
 
     def vitals(self) -> list[dict[str, Any]]:
         """The records of `vitals.jsonl` about layers: one per layer and epoch."""
-        return [line for line in read_lines(self.folder.vitals) if line.get("kind") != "checkup"]
+        return [line for line in self._vitals() if line.get("kind") != "checkup"]
 
     def checkups(self) -> list[dict[str, Any]]:
         """The records of `vitals.jsonl` about steps that were looked at closely, oldest first."""
-        return [line for line in read_lines(self.folder.vitals) if line.get("kind") == "checkup"]
+        return [line for line in self._vitals() if line.get("kind") == "checkup"]
 
-    def evaluation(self, split: str = "test") -> dict[str, Any] | None:
-        """What `evaluate` measured on `split`, or None."""
+    def _vitals(self) -> list[dict[str, Any]]:
+        return self.folder.log(self.folder.vitals).lines()
+
+    def evaluation(self, split: str = "test") -> EvaluationRecord | None:
+        """What `evaluate` measured on `split`, or None.
+
+        Raises:
+            InputError: it is damaged, or was measured on other weights than those that are saved.
+        """
         path = self.folder.evaluation(split)
-        return dict(read_json(path)) if path.is_file() else None
+        if not path.is_file():
+            return None
+        found = cast(EvaluationRecord, self._sealed(path, EvaluationRecord))
+        if found["split"] != split:
+            raise InputError(f"{path} is about the split '{found['split']}'; {_MEASURE} {self.folder.path}`")
+        sizes = {len(found["classes"]), len(found["confusion"]), *map(len, found["confusion"])}
+        if len(sizes) != 1 or len(found["accuracy_interval"]) != 2:
+            told = "its confusion does not fit its classes"
+            raise InputError(f"{path} is damaged: {told}; {_MEASURE} {self.folder.path}`")
+        self._check_measured(path, found)
+        return found
+
+    def _check_measured(self, path: Path, found: EvaluationRecord) -> None:
+        weights = self.folder.weights(found["epoch"])
+        claimed = found.get("weights")
+        if claimed and weights.is_file() and header(weights).get(SEAL) != claimed:
+            raise InputError(
+                f"{path} was measured on other weights of epoch {found['epoch']} than those that are saved; "
+                f"{_MEASURE} {self.folder.path}@{found['epoch']}`"
+            )
+
+    def findings(self) -> Sequence[FindingRecord] | None:
+        """What the doctor wrote, or None if it has not been asked."""
+        if not self.folder.findings.is_file():
+            return None
+        return cast(FindingsRecord, self._sealed(self.folder.findings, FindingsRecord))["findings"]
+
+    def _sealed(self, path: Path, kind: type) -> Any:
+        """A JSON record of this run, held against its seal and its type."""
+        value, sealed = read_sealed_json(path)
+        if not sealed and self.info["schema_version"] > 1:
+            raise InputError(f"{path} is damaged: it has lost its seal; delete it")
+        try:
+            check(value, kind)
+        except Wrong as wrong:
+            raise InputError(f"{path} is damaged: {wrong}; delete it") from wrong
+        return value
+
+    def first_evaluation(self, problems: list[str]) -> EvaluationRecord | None:
+        """What was measured, on the test split if it was; what cannot be read is said in `problems`."""
+        found = (readable(partial(self.evaluation, split), problems) for split in ("test", "val", "train"))
+        return next(filter(None, found), None)
 
     @property
     def epochs(self) -> list[int]:
         """The epochs whose weights are saved, ascending."""
         found = (
-            re.fullmatch(r"epoch-(\d+)\.safetensors", path.name) for path in self.folder.checkpoints.glob("epoch-*")
+            re.fullmatch(r"epoch-([0-9]{4,9})\.safetensors", path.name)
+            for path in self.folder.checkpoints.glob("epoch-*")
         )
         return sorted(int(match[1]) for match in found if match)
 
     @property
     def best_epoch(self) -> int | None:
         """The epoch with the highest validation accuracy (then the lowest loss), or None before the first ends."""
-        ended = [line for line in self.metrics("epoch") if line.get("val_loss") is not None]
-        best = min(ended, key=lambda line: (-line["val_accuracy"], line["val_loss"]), default=None)
-        return int(best["epoch"]) if best else None
+        return best_of(self.metrics("epoch"))
 
     def epoch(self, which: Epoch) -> int:
         """The number of a saved epoch: itself, the best or the last."""
@@ -81,19 +138,20 @@ class Run(Shown):
         if which == "last":
             return saved[-1]
         number = self.best_epoch if which == "best" else which
+        if number is None:
+            raise InputError(f"{self.name} has no best epoch: none was measured; name one of {_ranges(saved)}")
         if number not in saved:
             raise InputError(f"epoch {number} of {self.name} is not saved; saved are {_ranges(saved)}")
-        return int(number)
+        return number
 
     def card(self) -> Card:
         """What was trained on what, how well, and its epochs."""
         info, ended = self.info, self.metrics("epoch")
-        data, model = info.get("data", {}), info.get("model", {})
         facts = {
             "status": self.status,
-            "data": data.get("source"),
-            "model": model.get("spec"),
-            "best epoch": self.best_epoch,
+            "data": info["data"]["source"],
+            "model": info["model"]["spec"],
+            "best epoch": best_of(ended),
             **self._accuracies(ended),
             "folder": str(self.folder.path),
         }
@@ -105,8 +163,7 @@ class Run(Shown):
     def _accuracies(self, ended: list[dict[str, Any]]) -> dict[str, str]:
         """Accuracies with their split, as texts."""
         found, measured = {}, self.evaluation()
-        best = next((line for line in ended if line["epoch"] == self.best_epoch), None)
-        if best:
+        if best := best_line(ended):
             found["validation accuracy"] = f"{best['val_accuracy']:.2%}"
         if measured:
             about = f"{measured['size']:,} images, epoch {measured['epoch']}"
@@ -114,8 +171,47 @@ class Run(Shown):
         return found
 
     def weights(self, which: Epoch = "best") -> Path:
-        """The file with the weights of an epoch."""
-        return self.folder.weights(self.epoch(which))
+        """The file with the weights of an epoch, which was compared with its seal.
+
+        Raises:
+            InputError: that epoch is not saved, its file is damaged, or it holds the weights of another.
+        """
+        number = self.epoch(which)
+        path = self.folder.weights(number)
+        info = self.info
+        about = unbroken(path, needed=info["schema_version"] > 1)
+        if about.get("epoch") not in (None, str(number)) or about.get("run") not in (None, info.get("id")):
+            whose = f"epoch {about.get('epoch')}" if about.get("run") == info.get("id") else "another run"
+            raise InputError(f"{path} holds the weights of {whose}; {self._others(number)}")
+        return path
+
+    def _others(self, number: int) -> str:
+        rest = [epoch for epoch in self.epochs if epoch != number]
+        return f"name another epoch: saved are {_ranges(rest)}" if rest else "no other epoch is saved"
+
+
+_MEASURE = "measure again with `cutaway evaluate"
+
+
+def readable(read: Callable[[], T], problems: list[str]) -> T | None:
+    """What `read` returns; where a record is damaged None, and its sentence in `problems`: the rest can be shown."""
+    try:
+        return read()
+    except InputError as error:
+        problems.append(str(error))
+        return None
+
+
+def best_line(ended: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Of the lines about epochs, the one with the highest validation accuracy (then the lowest loss)."""
+    measured = [line for line in ended if line.get("val_loss") is not None and line.get("val_accuracy") is not None]
+    return min(measured, key=lambda line: (-line["val_accuracy"], line["val_loss"]), default=None)
+
+
+def best_of(ended: Sequence[Mapping[str, Any]]) -> int | None:
+    """The number of that epoch."""
+    best = best_line(ended)
+    return int(best["epoch"]) if best else None
 
 
 def _ranges(numbers: list[int]) -> str:
@@ -124,15 +220,16 @@ def _ranges(numbers: list[int]) -> str:
 
 def is_run(path: str | Path) -> bool:
     """Whether `path` is a folder with a `run.json`."""
-    return (Path(path) / "run.json").is_file()
+    return os.path.isfile(Path(path) / "run.json")  # Path.is_file raises for a name that is too long
 
 
 def open_run(path: str | Path) -> Run:
     """Open a run folder as a read-only record; a folder that is none is an `InputError`."""
     folder = RunFolder(Path(path))
-    if not folder.path.exists():
+    if not os.path.exists(folder.path):
         raise InputError(f"there is no run folder {path}; `cutaway runs` lists the runs")
     folder.info()
+    check_links(folder.path)
     return Run(folder)
 
 
@@ -141,15 +238,23 @@ def resolve(text: str | Path) -> tuple[Run, Epoch]:
     path, _, which = str(text).rpartition("@") if "@" in str(text) and not is_run(text) else (str(text), "", "best")
     if which in ("best", "last"):
         return open_run(path), "best" if which == "best" else "last"
-    if not which.isdigit():
+    if not re.fullmatch("[0-9]{1,9}", which):
         raise InputError(f"'{text}': after @ comes an epoch's number, best or last, not '{which}'")
     return open_run(path), int(which)
 
 
 def list_runs(folder: str | Path) -> list[Run]:
-    """The runs in `folder`, oldest first."""
+    """The runs in `folder`, oldest first; a damaged one, too, is listed, where its folder's date puts it."""
     found = [Run(RunFolder(path.parent)) for path in Path(folder).glob("*/run.json")]
-    return sorted(found, key=lambda run: (str(run.info.get("started", "")), run.name))
+    return sorted(found, key=lambda run: (_started(run), run.name))
+
+
+def _started(run: Run) -> str:
+    try:
+        return run.info.get("started", "")
+    except InputError:
+        changed = os.lstat(run.folder.path).st_mtime
+        return datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds")
 
 
 def new_run_path(folder: Path, stem: str) -> Path:

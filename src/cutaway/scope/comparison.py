@@ -27,7 +27,7 @@ from cutaway.lenses.similarity import LEAST_IMAGES, Similarity
 from cutaway.lenses.sparsity import GradientStatistics, gradient_statistics, spread
 from cutaway.pictures import Picture
 from cutaway.scope import juxtaposed
-from cutaway.scope.inputs import options_of_run
+from cutaway.scope.inputs import data_of_run
 from cutaway.scope.microscope import Scope
 from cutaway.scope.result import Result
 from cutaway.scope.sides import Passes, Side, batches, drawn, known_classes, layers_of, pairs_of, run_both
@@ -174,8 +174,7 @@ def compare(
     """
     first, second = (one if isinstance(one, Scope) else Scope(one) for one in (a, b))
     if not isinstance(data, Dataset):
-        options = options_of_run(first.spec, data) or options_of_run(second.spec, data)
-        data = load_data(data, **options, progress=progress)
+        data = shared_data(first, second, data, progress)
     if split not in data.splits:
         raise unknown("split", split, data.splits, f"in {data.source}")
     if batch < LEAST_IMAGES:
@@ -195,6 +194,12 @@ def compare(
             notes.append(f"not enough memory for batches of {batch}: halved")
             batch //= 2
     return _Finish(*sides, data, part, chunks, passes, notes).comparison(seed, batch)
+
+
+def shared_data(a: Scope, b: Scope, source: str | Path, progress: Progress | None = None) -> Dataset:
+    """The data that two networks are compared on: as one of them was trained on them, if it was."""
+    known = (data_of_run(side.spec, source, progress) for side in (a, b))
+    return next((found for found in known if found), None) or load_data(source, progress=progress)
 
 
 @dataclass

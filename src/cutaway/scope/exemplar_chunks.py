@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -24,9 +25,12 @@ from torch import Tensor, nn
 from cutaway.computing.small_maps import small_maps
 from cutaway.data import Split
 from cutaway.data.randomness import hash_array, key
-from cutaway.files import write_bytes
+from cutaway.errors import InputError
+from cutaway.files import parse_json, write_bytes
 from cutaway.lenses.exemplars import Scan, Tables
 from cutaway.models import Preprocessing
+from cutaway.runs.checked import check
+from cutaway.runs.sealed import seal, unbroken
 from cutaway.scope.crew import Tick
 from cutaway.scope.sides import fitted
 
@@ -131,6 +135,11 @@ def can_fork(device: torch.device) -> bool:
     return sys.platform == "linux" and device.type == "cpu"
 
 
+class _Scan(TypedDict):
+    fingerprint: str
+    layers: list[str]
+
+
 @dataclass(frozen=True)
 class Store:
     """Tables in a folder, each file whole or not there; a fingerprint of weights, data and settings guards them."""
@@ -144,11 +153,12 @@ class Store:
         if not path.is_file():
             return None
         try:
+            about = parse_json(unbroken(path, needed=True).get("scan", "{}"))
+            check(about, _Scan)
             with safe_open(path, "pt") as file:
-                about = json.loads((file.metadata() or {}).get("scan", "{}"))
                 arrays = {item: file.get_tensor(item) for item in file.keys()}  # noqa: SIM118  # it is no dict
-        except SafetensorError:
-            return None
+        except (InputError, SafetensorError, ValueError):
+            return None  # damaged, or from before files had seals: it is as if it had not been made
         if about.get("fingerprint") != self.fingerprint:
             return None
         return {layer: _unpacked(arrays, layer) for layer in about["layers"]}
@@ -160,9 +170,8 @@ class Store:
             for layer, tables in found.items()
             for item, value in tables.arrays().items()
         }
-        # One entry, because the format writes several in any order, and equal scans shall be equal files.
-        about = {"fingerprint": self.fingerprint, "layers": list(found)}
-        write_bytes(self._path(name), save(arrays, {"scan": json.dumps(about)}))
+        about: _Scan = {"fingerprint": self.fingerprint, "layers": list(found)}
+        write_bytes(self._path(name), seal(save(arrays), {"scan": json.dumps(about)})[0])
 
     def tidy(self) -> None:
         """Remove the parts, and what killed writers left, once the whole is there."""

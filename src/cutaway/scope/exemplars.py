@@ -25,6 +25,7 @@ from cutaway.lenses.exemplars import Replay, replay, survey
 from cutaway.scope.exemplar_chunks import SAMPLE, Found, Manifest, Scanner, Store, can_fork, computing, one_thread
 from cutaway.scope.exemplar_result import Exemplars, layer_exemplars
 from cutaway.scope.exemplar_workers import scan_all
+from cutaway.scope.inputs import data_of_run
 from cutaway.scope.sides import need_preprocessing
 
 if TYPE_CHECKING:
@@ -120,9 +121,11 @@ def _check(scope: Scope, k: int, processes: int | None, batch: int | None, preci
 
 
 def loaded(scope: Scope, data: Dataset | Split | str | Path, progress: Progress | None = None) -> Dataset | Split:
-    """The data; a folder is decoded as the network wants it, built-in sets have one size."""
+    """The data: those of a run as it was trained on them; else a folder as the network wants it."""
     if isinstance(data, (Dataset, Split)):
         return data
+    if known := data_of_run(scope.spec, data, progress):
+        return known
     channels, height, width = scope.shape or (3, 0, 0)
     fits = height == width and str(data) not in BUILT_IN
     size, colours = (height, channels) if fits else (None, None)

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cutaway.data import Undecodable, decode, load_data
+from cutaway.data import Dataset, Undecodable, decode, load_recorded
+from cutaway.data.cache import Progress
 from cutaway.errors import InputError
 from cutaway.models import Preprocessing
 from cutaway.pictures import image_grid
@@ -166,21 +167,20 @@ def _from_run(spec: str, split: str, number: int) -> Tensor:
         raise InputError(
             f"'{split}:{number}' means an image of a run's data, and {spec or 'this'} is no run; give a file"
         )
-    described = resolve(spec)[0].info["data"]
-    data = load_data(described["source"], **described["options"])
+    data = load_recorded(resolve(spec)[0])
     if split not in data.splits or number >= len(data.splits[split]):
         sizes = ", ".join(f"{name} 0 to {len(part) - 1}" for name, part in data.splits.items())
         raise InputError(f"there is no image {split}:{number}; there are {sizes}")
     return torch.from_numpy(data.splits[split].images[[number]][0])
 
 
-def options_of_run(spec: str, source: str | Path) -> dict[str, Any]:
-    """How a run loaded this data set, so that it is split in the same way again; nothing for other data or no run."""
+def data_of_run(spec: str, source: str | Path, progress: Progress | None = None) -> Dataset | None:
+    """The data set of a run, split as it was for the training; None if `source` is other data, or `spec` no run."""
     if not is_run(spec) and not is_run(spec.rpartition("@")[0]):
-        return {}
-    described = resolve(spec)[0].info["data"]
-    same = Path(described["source"]).expanduser().resolve() == Path(source).expanduser().resolve()
-    return dict(described["options"]) if same else {}
+        return None
+    run = resolve(spec)[0]
+    same = Path(run.info["data"]["source"]).expanduser().resolve() == Path(source).expanduser().resolve()
+    return load_recorded(run, progress=progress) if same else None
 
 
 def _name(image: Any, index: int) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from cutaway.data import Dataset, Split, load_data
-from cutaway.errors import InputError, unknown
-from cutaway.files import write_json
+from cutaway.data import Dataset, Split, load_recorded
+from cutaway.errors import unknown
 from cutaway.models import load_model
-from cutaway.runs import resolve
+from cutaway.runs import resolve, write_sealed_json
+from cutaway.runs.sealed import SEAL, header
 from cutaway.showing import Card, Shown, Table
 from cutaway.training.measure import predict_split, report
 from cutaway.training.mislabelled import label_issues
@@ -50,6 +50,7 @@ def evaluate(
     *,
     data: Dataset | None = None,
     device: str = "auto",
+    trust: bool | str = False,
     watch: Watcher | None = None,
 ) -> Evaluation:
     """Measure a run's network on a split and keep the result in the run folder.
@@ -59,6 +60,7 @@ def evaluate(
         split: "test", "val" or "train".
         data: the data set, if it is loaded already.
         device: where to compute; in float32, so that every machine gives the same figures.
+        trust: whether code that this machine has not trained with may run; see `load_model`.
         watch: hears of progress.
 
     Returns:
@@ -70,12 +72,11 @@ def evaluate(
     """
     watch = watch or Watcher()
     record, which = resolve(run)
-    epoch, info = record.epoch(which), record.info
-    dataset = data or load_data(info["data"]["source"], **info["data"]["options"], progress=watch.work)
+    epoch = record.epoch(which)
+    dataset = load_recorded(record, data, progress=watch.work)
     if split not in dataset.splits:
         raise unknown("split", split, dataset.splits, f"in {dataset.source}")
-    _check_same_data(dataset, info, record.name)
-    model = load_model(f"{record.folder.path}@{epoch}")
+    model = load_model(f"{record.folder.path}@{epoch}", trust=trust)
     plan = Plan(choose_device(device), channels_last=True, matrices=True)
     plan.place(model.network)
     part = dataset.splits[split]
@@ -88,19 +89,12 @@ def evaluate(
         "epoch": epoch,
         "evaluated": datetime.now(UTC).isoformat(timespec="seconds"),
         "warnings": overlap_warnings(dataset, split),
+        "weights": header(record.folder.weights(epoch)).get(SEAL, ""),
     }
     for warning in result["warnings"]:
         watch.note(warning)
-    write_json(record.folder.evaluation(split), result)
+    write_sealed_json(record.folder.evaluation(split), result)
     return result
-
-
-def _check_same_data(dataset: Dataset, info: dict[str, Any], name: str) -> None:
-    if dataset.fingerprint != info["data"]["fingerprint"]:
-        raise InputError(
-            f"{dataset.source} is not what {name} was trained on: its content changed, so the splits may have moved; "
-            "put the old files back or train anew"
-        )
 
 
 def overlap_warnings(dataset: Dataset, split: str) -> list[str]:

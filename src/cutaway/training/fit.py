@@ -174,7 +174,7 @@ def _close_epoch(session: Session, checkup: Checkup, watch: Watcher) -> None:
     validation = predict_split(session.model, session.data.splits["val"], session.plan)
     probe = _probe_batches(session)
     activations = activation_statistics(network, probe)
-    write_weights(session.folder.weights(epoch), network.state_dict(), {"epoch": str(epoch)})
+    write_weights(session.folder.weights(epoch), network.state_dict(), session.marks(epoch))
     save_snapshot(session, epoch)
     if present:
         network.load_state_dict(present)

@@ -11,6 +11,7 @@ from typing import Any
 from cutaway.data import Dataset
 from cutaway.files import Unwritten
 from cutaway.models import Model
+from cutaway.models.trust import remember
 from cutaway.runs import Run, need_unborn, new_run, only_trainer, open_run
 from cutaway.training.fit import Diverged, Interrupted, fit
 from cutaway.training.session import Session, continued_session, new_wish
@@ -68,7 +69,12 @@ def train(
 
 
 def resume(
-    path: str | Path, *, data: Dataset | None = None, model: Model | None = None, watch: Watcher | None = None
+    path: str | Path,
+    *,
+    data: Dataset | None = None,
+    model: Model | None = None,
+    trust: bool | str = False,
+    watch: Watcher | None = None,
 ) -> Run:
     """Continue an interrupted run; on the same machine and threads the weights become bit-identical to a run that
     was never interrupted.
@@ -76,6 +82,7 @@ def resume(
     Args:
         path: the run folder.
         data, model: only for runs whose data set or network was made in Python and cannot be loaded by name.
+        trust: whether code that this machine has not trained with may run; see `load_model`.
         watch: hears of progress.
 
     Raises:
@@ -85,7 +92,7 @@ def resume(
     run = open_run(path)
     # Before anything is cleaned, cut or read: all of it may be in the hands of somebody who trains it now.
     with only_trainer(run.folder):
-        session = continued_session(run, data, model, watch)
+        session = continued_session(run, data, model, trust, watch)
         remove_snapshots_after(session, session.progress.epoch)
         with listening() as stop:
             return _run(session, watch, stop)
@@ -94,6 +101,7 @@ def resume(
 def _run(session: Session, watch: Watcher, stop: StopRequest) -> Run:
     """Train, and keep the run's status true; the caller holds its lock."""
     folder = session.folder
+    remember(session.model.spec, session.model.code)
     with _resumable(folder.path):
         folder.update(status="training")
         try:

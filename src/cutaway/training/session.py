@@ -15,13 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cutaway import __version__
-from cutaway.data import Batch, Dataset, Split, augment, load_data, sample_order
+from cutaway.data import Batch, Dataset, Split, augment, load_data, load_recorded, sample_order
 from cutaway.errors import InputError
 from cutaway.files import remove_leftovers
 from cutaway.models import Model, Preprocessing, initialize, load_model, train_mode
+from cutaway.models.trust import permit
 from cutaway.models.weights import fit_weights
 from cutaway.restoring import untouched
-from cutaway.runs import Run, RunFolder, truncate
+from cutaway.runs import Run, RunFolder
+from cutaway.runs.logs import mend
 from cutaway.training.measure import prepared
 from cutaway.training.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors
 from cutaway.training.precision import Plan, choose_device, choose_plan, fixed_plan, prepare_backend, remembered_plan
@@ -92,6 +94,10 @@ class Session:
         """Cross-entropy in float32, with the recipe's label smoothing."""
         return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
 
+    def marks(self, epoch: int) -> dict[str, str]:
+        """What stands in the files of an epoch, so that one cannot be taken for another."""
+        return {"epoch": str(epoch), "run": self.folder.info().get("id", "")}
+
     def save(self) -> None:
         """Write the whole state, so that this moment can be continued from."""
         tensors = {f"network/{name}": value for name, value in self.model.network.state_dict().items()}
@@ -110,8 +116,20 @@ class Session:
         self.average = {name: value.to(self.plan.device) for name, value in state.part("average").items()}
         load_optimizer_tensors(self.optimizer, self.model.network, state.part("optimizer"))
         self.progress = state.progress
-        truncate(self.folder.metrics, self.progress.metrics_length)
-        truncate(self.folder.vitals, self.progress.vitals_length)
+        self._mend(watch)
+
+    def _mend(self, watch: Watcher) -> None:
+        """Cut the logs back to the state; one that was damaged meanwhile is mended, and the run's record says so."""
+        progress, lost = self.progress, []
+        progress.metrics_length, told = mend(self.folder.log(self.folder.metrics), progress.metrics_length)
+        lost.append(told)
+        progress.vitals_length, told = mend(self.folder.log(self.folder.vitals), progress.vitals_length)
+        lost = [sentence for sentence in (*lost, told) if sentence]
+        if lost:
+            self.folder.update(notes=[*self.folder.info().get("notes", []), *lost])
+            self.save()  # its lengths are those of the mended logs
+        for sentence in lost:
+            watch.note(sentence)
 
 
 @dataclass(frozen=True)
@@ -160,32 +178,38 @@ def new_wish(
     return Wish(dataset, network, chosen, plan, f"{dataset.name}-{_short(spec)}")
 
 
-def continued_session(run: Run, data: Dataset | None, model: Model | None, watch: Watcher) -> Session:
+def continued_session(
+    run: Run, data: Dataset | None, model: Model | None, trust: bool | str, watch: Watcher
+) -> Session:
     """Build the session that `run.json` describes and take up its newest state; the caller holds the run's lock."""
     prepare_backend()
     info = run.info
     remove_leftovers(run.folder.path)
-    dataset = data or load_data(info["data"]["source"], **info["data"]["options"], progress=watch.work)
-    if dataset.fingerprint != info["data"]["fingerprint"]:
-        raise InputError(
-            f"{run.folder.path} was trained on other data: {info['data']['source']} had fingerprint "
-            f"{info['data']['fingerprint'][:12]}, now it has {dataset.fingerprint[:12]}; "
-            "put the old files back or start a new run"
-        )
+    if info.get("watched"):
+        raise InputError(f"{run.folder.path} is the record of a loop that is not Cutaway's; continue it there")
+    dataset = load_recorded(run, data, progress=watch.work)
     recipe = make_recipe(info["recipe"], place=str(run.folder.run_json))
     plan = Plan(**info["plan"])
     choose_device(plan.device)
-    torch.set_num_threads(info["environment"]["threads"])
+    torch.set_num_threads(info["environment"].get("threads", torch.get_num_threads()))
     described = info["model"]
+    if described["preprocessing"] is None:
+        raise InputError(f"{run.folder.run_json} does not say how its input is standardised, so it cannot go on")
+    preprocessing = Preprocessing.from_dict(described["preprocessing"])
+    allowed = permit(described["spec"], described.get("code", {}), trust or model is not None, str(run.folder.path))
     network = model or load_model(
-        described["spec"],
+        allowed.spec,
+        code=allowed.code,
         classes=described["classes"],
-        shape=tuple(described["preprocessing"]["shape"]),
-        preprocessing=Preprocessing.from_dict(described["preprocessing"]),
+        shape=preprocessing.shape,
+        preprocessing=preprocessing,
         **described["options"],
     )
     session = _session(run.folder, dataset, network, recipe, plan)
     session.restore(watch)
+    if network.code != described.get("code", {}) and network.code:
+        watch.note(f"{run.name} goes on with other code than it was begun with ({', '.join(network.code)})")
+        run.folder.update(model={**described, "spec": network.spec, "code": network.code})
     return session
 
 

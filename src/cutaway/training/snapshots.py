@@ -42,7 +42,8 @@ def save_snapshot(session: Session, epoch: int) -> None:
     folder = session.folder.snapshot(epoch)
     names = {"labels": json.dumps([session.data.classes[label] for label in labels.tolist()], ensure_ascii=False)}
     layers = [name.removeprefix("maps/") for name in arrays if name.startswith("maps/")]
-    write_weights(folder / "arrays.safetensors", {**arrays, "images": images}, {**names, "layers": json.dumps(layers)})
+    about = {**session.marks(epoch), **names, "layers": json.dumps(layers)}
+    write_weights(folder / "arrays.safetensors", {**arrays, "images": images}, about)
     pictures = snapshot_pictures({name: value.numpy() for name, value in arrays.items()})
     for name, picture in pictures.items():
         write_with(folder / f"{name}.png", lambda file, picture=picture: file.write(picture.png()))  # type: ignore[misc]  # mypy cannot infer a lambda's default

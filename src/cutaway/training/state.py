@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -17,8 +18,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from cutaway.errors import InputError
-from cutaway.files import atomic, sync_folder
+from cutaway.files import atomic, parse_json, sync_folder, write_bytes
 from cutaway.runs import RunFolder
+from cutaway.runs.checked import check
+from cutaway.runs.logs import sync
+from cutaway.runs.sealed import SEAL, seal, unbroken
 
 
 @dataclass
@@ -62,31 +66,25 @@ class State:
         }
 
 
-def _hash(progress: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(progress.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu").contiguous()
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors with string metadata as safetensors, atomically."""
-    content = save({name: _plain(tensor) for name, tensor in tensors.items()}, metadata=dict(metadata))
-    with atomic(path) as file:
-        file.write(content)
+    """Write tensors with string metadata as sealed safetensors, atomically."""
+    content, _ = seal(save({name: _plain(tensor) for name, tensor in tensors.items()}), metadata)
+    write_bytes(path, content)
 
 
 def save_state(folder: RunFolder, state: State) -> None:
-    """Write the state and keep the one before it; at every moment at least one complete state is on disk."""
+    """Write the state and keep the one before it; at every moment at least one complete state is on disk.
+
+    The logs are flushed to the disk first: what the state says of their lengths is true after a power cut too.
+    """
     tensors = {name: _plain(tensor) for name, tensor in state.tensors.items()}
-    progress = json.dumps(asdict(state.progress))
-    content = save(tensors, metadata={"progress": progress, "sha256": _hash(progress, tensors)})
+    for log in (folder.metrics, folder.vitals):
+        sync(log)
+    content, _ = seal(save(tensors), {"progress": json.dumps(_finite(state.progress))})
     with atomic(folder.state) as file:
         file.write(content)
         file.flush()
@@ -97,17 +95,33 @@ def save_state(folder: RunFolder, state: State) -> None:
 
 
 def _read(path: Path) -> State:
+    metadata = unbroken(path, needed=False)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # safe_open is no mapping
-    except (SafetensorError, OSError) as error:
+        known = {item.name for item in fields(Progress)}
+        # Before schema 2 what is not there yet was written as Infinity, for which JSON has no word.
+        stored = parse_json(metadata["progress"].replace("Infinity", "null"))
+        values = {key: value for key, value in stored.items() if key in known and value is not None}
+        check(values, dict[str, float])
+    except (SafetensorError, OSError, KeyError, AttributeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error})") from error
-    progress = metadata.get("progress", "")
-    if metadata.get("sha256") != _hash(progress, tensors):
+    if SEAL not in metadata and metadata.get("sha256") != _hash_of_schema_1(metadata["progress"], tensors):
         raise InputError(f"{path} is damaged (its content does not match its hash)")
-    known = {item.name for item in fields(Progress)}
-    return State(Progress(**{key: value for key, value in json.loads(progress).items() if key in known}), tensors)
+    return State(Progress(**values), tensors)
+
+
+def _finite(progress: Progress) -> dict[str, float]:
+    return {key: value for key, value in asdict(progress).items() if math.isfinite(value)}
+
+
+def _hash_of_schema_1(progress: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(progress.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_state(folder: RunFolder) -> tuple[State, list[str]]:

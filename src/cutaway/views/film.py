@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,14 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 
 from cutaway.errors import InputError
+from cutaway.files import parse_json
 from cutaway.pictures.colours import Scale, finite_range
 from cutaway.pictures.grids import choose, kernel_groups
 from cutaway.pictures.mosaic import Layout, Mosaic, mosaic, place, whole_zoom
 from cutaway.pictures.snapshot import snapshot_scales
-from cutaway.runs import Run
+from cutaway.runs import Run, RunFolder
+from cutaway.runs.checked import check
+from cutaway.runs.sealed import unbroken
 from cutaway.words import Words, words
 
 # What one page can hold: each picture is kept for every epoch, so these bound its size to a few megabytes.
@@ -95,22 +98,26 @@ class Snapshot:
 
 def read_snapshot(path: Path) -> Snapshot:
     """The arrays and names in a snapshot's file; a damaged one is an `InputError`."""
+    names = unbroken(path, needed=RunFolder(path.parents[2]).info()["schema_version"] > 1)
     try:
         with safe_open(str(path), framework="np") as file:
-            names = file.metadata() or {}
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping: it has only keys())
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    found = [key.removeprefix("maps/") for key in arrays if key.startswith("maps/")]
-    layers = json.loads(names["layers"]) if "layers" in names else found
-    labels = json.loads(names.get("labels", "[]"))
-    return Snapshot(arrays, tuple(map(str, labels)), tuple(layer for layer in layers if layer in found))
+        found = [key.removeprefix("maps/") for key in arrays if key.startswith("maps/")]
+        layers = parse_json(names["layers"]) if "layers" in names else found
+        labels = parse_json(names.get("labels", "[]"))
+        check([layers, labels], list[list[str]])
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error})") from error
+    if names.get("epoch", "") not in ("", str(int(path.parent.name))):
+        raise InputError(f"{path} is of epoch {names['epoch']}")
+    return Snapshot(arrays, tuple(labels), tuple(layer for layer in layers if layer in found))
 
 
 def build_film(run: Run, say: Words | None = None) -> Film | None:
     """The film of a run, or None if it has no snapshots; `say` has its texts (English)."""
     say = say or words()
-    paths = {int(path.parent.name): path for path in run.folder.path.glob("snapshots/[0-9]*/arrays.safetensors")}
+    folders = run.folder.path.glob("snapshots/[0-9]*/arrays.safetensors")
+    paths = {int(path.parent.name): path for path in folders if re.fullmatch("[0-9]{4,9}", path.parent.name)}
     kept = spread(sorted(paths), MAX_EPOCHS, run.best_epoch)
     left_out = [say("film.epochs", kept=len(kept), all=len(paths))] if len(kept) < len(paths) else []
     snapshots: dict[int, Snapshot] = {}

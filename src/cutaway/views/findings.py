@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cutaway.files import read_json
 from cutaway.runs import Run
 
 
@@ -26,10 +25,8 @@ class Finding:
 
 def read_findings(run: Run) -> tuple[Finding, ...] | None:
     """What the doctor wrote, or None if it has not been asked."""
-    path = run.folder.findings
-    if not path.is_file():
-        return None
-    return tuple(_finding(entry) for entry in read_json(path).get("findings", []))
+    found = run.findings()
+    return None if found is None else tuple(map(_finding, found))
 
 
 def _finding(entry: Mapping[str, Any]) -> Finding:

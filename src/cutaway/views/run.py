@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError
 from cutaway.pictures.colours import number
 from cutaway.pictures.curves import Curves, read_curves
-from cutaway.runs import Run
+from cutaway.runs import EvaluationRecord, Run, RunInfo, best_line, best_of, readable
 from cutaway.views.film import Film, build_film
 from cutaway.views.findings import Finding, read_findings
 from cutaway.words import Words, words
@@ -83,41 +84,47 @@ class RunView:
 def view_run(run: Run, say: Words | None = None) -> RunView:
     """Read everything that the page of `run` shows; `say` has the texts (English). What the run recorded stays."""
     say = say or words()
-    info, epochs = run.info, run.metrics("epoch")
-    evaluation = next((found for split in ("test", "val", "train") if (found := run.evaluation(split))), None)
+    info, epochs, problems = run.info, run.metrics("epoch"), list[str]()
+    evaluation, findings = run.first_evaluation(problems), readable(partial(read_findings, run), problems)
     layers, reason = _layers(run)
-    notes = [*_notes(info, evaluation, say), *([say("note.shapes", reason=reason)] if reason else [])]
+    shapes = [say("note.shapes", reason=reason)] if reason else []
+    notes = [*problems, *notes_of(info, evaluation, say), *shapes]
     return RunView(
         name=run.name,
-        data=str(info["data"].get("name", "")),
-        model=str(info["model"].get("spec", "")),
+        data=info["data"]["name"],
+        model=info["model"]["spec"],
         status=run.status,
-        figures=tuple(_figures(run, epochs, evaluation, say)),
-        facts=tuple(_facts(info, say)),
+        figures=tuple(_figures(info, epochs, evaluation, say)),
+        facts=tuple(facts_of(info, say)),
         notes=tuple(notes),
         curves=read_curves(run.metrics()),
         epochs=tuple(epochs),
-        best_epoch=run.best_epoch,
+        best_epoch=best_of(epochs),
         evaluation=evaluation,
         layers=layers,
         film=build_film(run, say),
-        findings=read_findings(run),
+        findings=findings,
     )
 
 
 def run_row(run: Run) -> dict[str, Any]:
-    """One line of the list of runs, for programs too and so in English."""
-    info, epochs = run.info, run.metrics("epoch")
-    best = next((line for line in epochs if line["epoch"] == run.best_epoch), None)
+    """One line of the list of runs, for programs too and so in English; of a damaged one its name and `problem`."""
+    problems: list[str] = []
+    info, epochs = readable(run.folder.info, problems), readable(partial(run.metrics, "epoch"), problems)
+    if info is None or epochs is None:
+        empty = dict.fromkeys(("data", "model", "epochs", "best", "accuracy", "measured on"))
+        return {"run": run.name, "status": "damaged", **empty, "problem": problems[0]}
+    best = best_line(epochs)
     return {
         "run": run.name,
         "status": run.status,
-        "data": info["data"].get("name", ""),
-        "model": info["model"].get("spec", ""),
+        "data": info["data"]["name"],
+        "model": info["model"]["spec"],
         "epochs": f"{len(epochs)}/{info['recipe'].get('epochs', '?')}",
-        "best": run.best_epoch,
+        "best": best_of(epochs),
         "accuracy": percent(best["val_accuracy"]) if best else None,
         "measured on": f"val ({_size(info, 'val', words())})" if best else None,
+        "problem": info.get("problem") or None,
     }
 
 
@@ -130,22 +137,27 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{share:.{digits}%}"
 
 
-def _size(info: Mapping[str, Any], split: str, say: Words) -> str:
-    size = info["data"].get("splits", {}).get(split, {}).get("size")
+def split_size(info: RunInfo, split: str) -> int | None:
+    """How many images a split had."""
+    found = info["data"]["splits"].get(split)
+    return found["size"] if found else None
+
+
+def _size(info: RunInfo, split: str, say: Words) -> str:
+    size = split_size(info, split)
     return say("run.images", count=f"{size:,}") if size else say("run.size_unknown")
 
 
 def _figures(
-    run: Run, epochs: list[dict[str, Any]], evaluation: Mapping[str, Any] | None, say: Words
+    info: RunInfo, epochs: list[dict[str, Any]], evaluation: EvaluationRecord | None, say: Words
 ) -> Iterator[Figure]:
     if evaluation:
         low, high = (percent(end) for end in evaluation["accuracy_interval"])
         images = say("run.images", count=f"{evaluation['size']:,}")
         note = say("run.interval", images=images, low=low, high=high, epoch=evaluation["epoch"])
         yield _accuracy(evaluation["split"], evaluation["accuracy"], note, say)
-    best = next((line for line in epochs if line["epoch"] == run.best_epoch), None)
-    if best:
-        note = say("run.chosen", images=_size(run.info, "val", say), epoch=best["epoch"])
+    if best := best_line(epochs):
+        note = say("run.chosen", images=_size(info, "val", say), epoch=best["epoch"])
         yield _accuracy("val", best["val_accuracy"], note, say)
     if epochs:
         last = epochs[-1]
@@ -172,7 +184,8 @@ def duration(seconds: float, say: Words | None = None) -> str:
     return say("time.hours", hours=minutes // 60, minutes=minutes % 60)
 
 
-def _facts(info: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
+def facts_of(info: RunInfo, say: Words) -> list[tuple[str, str]]:
+    """Name and value of everything that went in."""
     data, model = info["data"], info["model"]
     sizes = [f"{say.known('split', name)} {split['size']:,}" for name, split in data.get("splits", {}).items()]
     facts = {
@@ -197,19 +210,25 @@ def _value(value: str | float, say: Words) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
-def _notes(info: Mapping[str, Any], evaluation: Mapping[str, Any] | None, say: Words) -> list[str]:
-    notes = [str(info["problem"])] if info.get("problem") else []
-    notes += [str(warning) for warning in (evaluation or {}).get("warnings", [])]
-    notes += [str(warning) for warning in info["model"].get("warnings", [])]
-    bad = info["data"].get("quarantine", [])
+def notes_of(info: RunInfo, evaluation: EvaluationRecord | None, say: Words) -> list[str]:
+    """Sentences that a reader must know."""
+    notes = [info["problem"]] if info.get("problem") else []
+    notes += info.get("notes", [])
+    notes += evaluation["warnings"] if evaluation else []
+    notes += info["model"].get("warnings", [])
+    bad = info["data"]["quarantine"]
     if bad:
         notes.append(say("note.quarantine", count=len(bad), file=bad[0]["file"], reason=bad[0]["reason"]))
-    return [*notes, *map(str, info["data"].get("notes", []))]
+    return [*notes, *info["data"]["notes"]]
 
 
 def _layers(run: Run) -> tuple[tuple[LayerRow, ...], str]:
     """A row for each layer with a weight, and why the shapes are missing, if they are."""
-    vitals = {line["layer"]: line for line in run.vitals() if not line["kind"].startswith(_NORMS)}
+    problems: list[str] = []
+    lines = readable(run.vitals, problems) or []
+    vitals = {line["layer"]: line for line in lines if not line["kind"].startswith(_NORMS)}
+    if problems:
+        return (), problems[0]
     try:
         shapes = _shapes(run)
     except InputError as error:
@@ -223,7 +242,7 @@ def _shapes(run: Run) -> dict[str, Row]:
     from cutaway.lenses.architecture import summarize
     from cutaway.models import load_model
 
-    channels, height, width = run.info["data"]["shape"]
+    channels, height, width = run.info["data"].get("shape") or (0, 0, 0)
     rows = summarize(load_model(f"{run.folder.path}@last").network, (channels, height, width)).rows
     return {row.name: row for row in rows if row.parameters and not row.kind.startswith(_NORMS)}
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cutaway.errors import InputError
 from cutaway.pictures.curves import Curves, read_curves
-from cutaway.runs import Run
+from cutaway.runs import Run, RunInfo, best_line, best_of, readable
 from cutaway.views.confusion import Confusion, confusion_of
 from cutaway.views.findings import Finding, read_findings
-from cutaway.views.run import _facts, _notes
+from cutaway.views.run import facts_of, notes_of, split_size
 from cutaway.words import Words, words
 
 STATUSES = ("training", "gone", "interrupted", "diverged", "finished")
@@ -66,67 +67,53 @@ def list_lines(runs: Iterable[Run]) -> list[RunLine]:
     for run in runs:
         try:
             lines.append(run_line(run))
-        except FileNotFoundError:
-            continue
-        except (InputError, KeyError, TypeError, AttributeError, ValueError) as error:
+        except (InputError, OSError) as error:
             if run.folder.path.exists():
-                lines.append(RunLine(run.name, problem=_reason(run, error)))
+                lines.append(RunLine(run.name, problem=str(error)))
     return lines
-
-
-def _reason(run: Run, error: Exception) -> str:
-    return str(error) if isinstance(error, InputError) else f"{run.folder.run_json} is damaged: {error!r}"
 
 
 def run_line(run: Run) -> RunLine:
     """One line of the list of runs."""
-    info, epochs = run.info, run.metrics("epoch")
+    info, epochs, problems = run.info, run.metrics("epoch"), list[str]()
+    measured, planned = tuple(_measured(run, info, epochs, problems)), info["recipe"].get("epochs")
     return RunLine(
         name=run.name,
         status=run.status,
-        data=str(info["data"].get("name", "")),
-        model=str(info["model"].get("spec", "")),
+        data=info["data"]["name"],
+        model=info["model"]["spec"],
         done=len(epochs),
-        epochs=info["recipe"].get("epochs"),
-        measured=tuple(_measured(run, info, epochs)),
+        epochs=planned if isinstance(planned, int) else None,
+        measured=measured,
         curve=tuple(line["val_accuracy"] for line in epochs if line.get("val_accuracy") is not None),
-        started=str(info.get("started", "")),
-        problem=str(info.get("problem") or ""),
+        started=info.get("started", ""),
+        problem="; ".join([*problems, *([info["problem"]] if info.get("problem") else [])]),
     )
 
 
 def view_record(run: Run, say: Words | None = None) -> RunRecord:
-    """Read what the page of a run shows; raises `InputError` for a damaged one."""
-    try:
-        return _record(run, say or words())
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(_reason(run, error)) from error
-
-
-def _record(run: Run, say: Words) -> RunRecord:
-    info = run.info
-    evaluation = next((found for split in ("test", "val", "train") if (found := run.evaluation(split))), None)
+    """Read what the page of a run shows; raises `InputError` for one whose record or curves are damaged."""
+    say, info, epochs, problems = say or words(), run.info, run.metrics("epoch"), list[str]()
+    evaluation, findings = run.first_evaluation(problems), readable(partial(read_findings, run), problems)
     return RunRecord(
         line=run_line(run),
         curves=read_curves(run.metrics()),
-        epochs=tuple(run.metrics("epoch")),
+        epochs=tuple(epochs),
         saved=tuple(run.epochs),
-        best=run.best_epoch,
+        best=best_of(epochs),
         evaluation=evaluation,
         confusion=confusion_of(evaluation),
-        notes=tuple(_notes(info, evaluation, say)),
-        facts=tuple(_facts(info, say)),
-        findings=read_findings(run),
+        notes=(*problems, *notes_of(info, evaluation, say)),
+        facts=tuple(facts_of(info, say)),
+        findings=findings,
     )
 
 
-def _measured(run: Run, info: Mapping[str, Any], epochs: list[dict[str, Any]]) -> Iterable[Measured]:
+def _measured(run: Run, info: RunInfo, epochs: Sequence[Mapping[str, Any]], problems: list[str]) -> Iterable[Measured]:
     for split in ("test", "train"):
-        found = run.evaluation(split)
+        found = readable(partial(run.evaluation, split), problems)
         if found:
             low, high = found["accuracy_interval"]
             yield Measured(found["accuracy"], split, found["size"], found["epoch"], (low, high))
-    best = next((line for line in epochs if line["epoch"] == run.best_epoch), None)
-    if best:
-        size = info["data"].get("splits", {}).get("val", {}).get("size")
-        yield Measured(best["val_accuracy"], "val", size, best["epoch"])
+    if best := best_line(epochs):
+        yield Measured(best["val_accuracy"], "val", split_size(info, "val"), best["epoch"])

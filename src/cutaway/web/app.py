@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from cutaway.errors import InputError
 from cutaway.pages import asset
+from cutaway.runs.links import check_links
 from cutaway.web import (
     compare_pages,
     image_pages,
@@ -41,8 +42,15 @@ def create_app(site: Site, port: int) -> Starlette:
         middleware=[Middleware(Guard, port=port)],
         exception_handlers={InputError: _wrong, HTTPException: _refused},
     )
+    hidden = site.folder / HIDDEN
+    if hidden.is_symlink():
+        raise InputError(
+            f"{hidden} is a link, and what the microscope keeps would be written where it leads; remove it"
+        )
+    if hidden.is_dir():
+        check_links(hidden)
     app.state.site = site
-    app.state.jobs = Jobs(site.folder / HIDDEN / "jobs", site.folder)
+    app.state.jobs = Jobs(hidden / "jobs", site.folder, site.trust)
     return app
 
 

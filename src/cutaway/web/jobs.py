@@ -1,7 +1,8 @@
 """Long work in processes of its own: queued, one at a time, with progress and cancel, known again after a restart.
 
 A job is a folder named after what it does, so that the same wish is the same job. `job.json` says what is wanted,
-`progress.json` how far it is; the worker writes the second one every second while it lives.
+`progress.json` how far it is; the worker writes the second one every second while it lives. A folder may come from
+anybody, so a job carries this machine's signature; one without is listed as foreign, and never started or stopped.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,17 +18,45 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from cutaway.errors import InputError
 from cutaway.files import Unwritten, alone, read_json, write_json
+from cutaway.runs.checked import CLOSED, Range, Wrong, check
+from cutaway.web.signing import is_ours, signature
 
 KINDS = ("predict", "explain", "atlas", "compare", "train")
 BEAT = 1.0  # seconds between two signs of life
 _SILENT = 15.0  # seconds without one, and a worker counts as dead
 _OPEN = ("waiting", "running")
+_ID = re.compile("[0-9a-f]{16}")
+WORKER = "cutaway.web.worker"
+
+
+State = Literal["waiting", "running", "done", "failed", "cancelled", "foreign"]
+
+
+class JobRecord(TypedDict):
+    """`job.json`."""
+
+    kind: Literal["predict", "explain", "atlas", "compare", "train"]
+    about: dict[str, Any]
+    queued: float
+    signature: NotRequired[str]
+
+
+class ProgressRecord(TypedDict):
+    """`progress.json`."""
+
+    state: Literal["waiting", "running", "done", "failed", "cancelled"]
+    label: str
+    done: int
+    total: int
+    error: str
+    pid: Annotated[int, Range(0, 2**31 - 1)]
+    result: str
 
 
 @dataclass(frozen=True)
@@ -34,7 +64,7 @@ class Progress:
     """How far a job is.
 
     Attributes:
-        state: "waiting", "running", "done", "failed" or "cancelled".
+        state: "waiting", "running", "done", "failed", "cancelled", or "foreign": somebody else's.
         label: what is being done.
         done, total: how much of it.
         error: why it failed, one sentence.
@@ -42,7 +72,7 @@ class Progress:
         result: what it left, for its page.
     """
 
-    state: str = "waiting"
+    state: State = "waiting"
     label: str = ""
     done: int = 0
     total: int = 0
@@ -73,10 +103,11 @@ class Jobs:
     Args:
         folder: where they are kept.
         root: the folder of runs, for the workers.
+        trust: whether workers may run the code that runs name.
     """
 
-    def __init__(self, folder: Path, root: Path) -> None:
-        self.folder, self.root = folder, root
+    def __init__(self, folder: Path, root: Path, trust: bool = False) -> None:
+        self.folder, self.root, self.trust = folder, root, trust
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.RLock()
         self._stopping = threading.Event()
@@ -91,7 +122,9 @@ class Jobs:
             found = self.find(name)
             if found is None or (not found.open and (again or found.progress.state != "done")):
                 path = self.folder / name
-                write_json(path / "job.json", {"kind": kind, "about": dict(about), "queued": time.time()})
+                signed = signature(self.folder, name, kind, about)
+                record = {"kind": kind, "about": dict(about), "queued": time.time(), "signature": signed}
+                write_json(path / "job.json", record)
                 write_json(path / "progress.json", asdict(Progress()))
             self.pump()
             fresh = self.find(name)
@@ -101,15 +134,24 @@ class Jobs:
     def find(self, name: str) -> Job | None:
         """A job by its id; a running one whose worker has died has failed."""
         path = self.folder / name
-        if not name.isalnum() or not (path / "job.json").is_file():
+        if not _ID.fullmatch(name) or path.is_symlink() or not (path / "job.json").is_file():
             return None
         try:
-            job = read_json(path / "job.json")
-            progress = Progress(**read_json(path / "progress.json"))
-            found = Job(name, job["kind"], job["about"], job["queued"], progress)
-        except (InputError, FileNotFoundError, KeyError, TypeError):
+            job, ours = read_job(path)
+            progress = self._progress(name)
+        except (InputError, FileNotFoundError):
             return None  # damaged: it is as if it had not been asked for
-        return self._checked(found)
+        found = Job(name, job["kind"], job["about"], job["queued"], progress)
+        return self._checked(found) if ours else replace(found, progress=Progress("foreign"))
+
+    def _progress(self, name: str) -> Progress:
+        path = self.folder / name / "progress.json"
+        value = read_json(path)
+        try:
+            check(value, Annotated[ProgressRecord, CLOSED])
+        except Wrong as wrong:
+            raise InputError(f"{path} is damaged: {wrong}") from wrong
+        return Progress(**value)
 
     def all(self) -> list[Job]:
         """Every job, the newest first."""
@@ -182,7 +224,8 @@ class Jobs:
         self._write(job.id, Progress("running", label="start"))
         with open(path / "log.txt", "wb") as log:
             self._workers[job.id] = subprocess.Popen(
-                [sys.executable, "-m", "cutaway.web.worker", str(path), str(self.root)],
+                # -P: nothing in the folder where the server was started may stand for a module.
+                [sys.executable, "-P", "-m", WORKER, str(path), str(self.root), *(["--trust"] if self.trust else [])],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -198,7 +241,7 @@ class Jobs:
         if not dead:
             return job
         # It may have ended well between our reading and our asking.
-        now = Progress(**read_json(self.folder / job.id / "progress.json"))
+        now = self._progress(job.id)
         if now.state == "running":
             now = Progress("failed", error=self._last_words(job.id, worker))
             self._write(job.id, now)
@@ -214,7 +257,7 @@ class Jobs:
 
     def _kill(self, job: Job) -> None:
         worker = self._workers.get(job.id)
-        pid = worker.pid if worker else job.progress.pid
+        pid = worker.pid if worker else self._proven(job)
         if not pid:
             return
         try:
@@ -228,8 +271,33 @@ class Jobs:
                 os.killpg(pid, signal.SIGKILL)
                 worker.wait(5)
 
+    def _proven(self, job: Job) -> int:
+        """The number of the worker of an earlier server; 0 unless the system says that it is one."""
+        try:
+            words = Path(f"/proc/{job.progress.pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has ended, or this system has no such folder
+            return 0
+        ours = (WORKER.encode(), os.fsencode(self.folder / job.id))
+        return job.progress.pid if all(word in words for word in ours) else 0
+
     def _write(self, name: str, progress: Progress) -> None:
         write_json(self.folder / name / "progress.json", asdict(progress))
+
+
+def read_job(path: Path) -> tuple[JobRecord, bool]:
+    """What a job's folder says is wanted, and whether this machine was asked for it.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    value = read_json(path / "job.json")
+    try:
+        check(value, JobRecord)
+    except Wrong as wrong:
+        raise InputError(f"{path / 'job.json'} is damaged: {wrong}") from wrong
+    job: JobRecord = value
+    named = path.name == job_id(job["kind"], job["about"])
+    return job, named and is_ours(job.get("signature", ""), path.parent, path.name, job["kind"], job["about"])
 
 
 def job_id(kind: str, about: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from cutaway.errors import InputError
-from cutaway.files import read_json, write_bytes, write_json
+from cutaway.files import write_bytes
+from cutaway.runs.checked import Wrong, check
+from cutaway.runs.sealed import read_sealed_json, seal, unbroken, write_sealed_json
 from cutaway.views.comparison import ComparisonView, as_json, from_json
 from cutaway.web.images import Chosen
 from cutaway.web.site import HIDDEN
@@ -39,9 +41,12 @@ def key_of(*about: object) -> str:
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     """The arrays of a file; None if it is not there or damaged, and then it is made again."""
+    if not path.is_file():
+        return None
     try:
+        unbroken(path, needed=True)
         return load(path.read_bytes())
-    except (FileNotFoundError, SafetensorError):
+    except (InputError, SafetensorError):
         return None
 
 
@@ -62,7 +67,8 @@ def read_answers(subject: Subject, split: str) -> dict[str, NDArray[Any]] | None
 
 def write_answers(subject: Subject, split: str, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Keep them."""
-    write_bytes(answers_path(subject, split), save({name: np.ascontiguousarray(one) for name, one in arrays.items()}))
+    whole = {name: np.ascontiguousarray(one) for name, one in arrays.items()}
+    write_bytes(answers_path(subject, split), seal(save(whole), {"split": split})[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +92,15 @@ class Heat:
     maps: NDArray[np.float32] | None = None
     certificates: tuple[Mapping[str, Any], ...] = ()
     error: str = ""
+
+
+class _About(TypedDict):
+    method: str
+    layer: str
+    targets: list[str]
+    scores: list[float]
+    certificates: list[dict[str, Any]]
+    error: str
 
 
 def heat_folder(subject: Subject, image: Chosen) -> Path:
@@ -112,9 +127,10 @@ def read_heat(folder: Path, method: str) -> Heat | None:
     if not path.is_file():
         return None
     try:
-        about = read_json(path)
-    except InputError:
-        return None
+        about, _ = read_sealed_json(path)
+        check(about, _About)
+    except (InputError, Wrong):
+        return None  # damaged: it can be made again
     if about.get("error"):
         return Heat(method, error=str(about["error"]))
     arrays = _read_arrays(folder / f"{method}.safetensors")
@@ -133,7 +149,8 @@ def read_heat(folder: Path, method: str) -> Heat | None:
 def write_heat(folder: Path, heat: Heat) -> None:
     """Keep one method's maps; the record comes last, so that what has one is whole."""
     if heat.maps is not None:
-        write_bytes(folder / f"{heat.method}.safetensors", save({"maps": np.ascontiguousarray(heat.maps)}))
+        content, _ = seal(save({"maps": np.ascontiguousarray(heat.maps)}), {"method": heat.method})
+        write_bytes(folder / f"{heat.method}.safetensors", content)
     about = {
         "method": heat.method,
         "layer": heat.layer,
@@ -142,7 +159,7 @@ def write_heat(folder: Path, heat: Heat) -> None:
         "certificates": [dict(one) for one in heat.certificates],
         "error": heat.error,
     }
-    write_json(folder / f"{heat.method}.json", json.loads(json.dumps(about, default=str)))
+    write_sealed_json(folder / f"{heat.method}.json", json.loads(json.dumps(about, default=str)))
 
 
 def comparison_path(a: Subject, b: Subject, split: str) -> Path:
@@ -161,7 +178,7 @@ def read_comparison(a: Subject, b: Subject, split: str) -> ComparisonView | None
 
     def read() -> ComparisonView | None:
         try:
-            return from_json(read_json(path))
+            return from_json(read_sealed_json(path)[0])
         except (InputError, KeyError, TypeError, ValueError, OSError):
             return None  # damaged: it can be measured again
 
@@ -171,4 +188,4 @@ def read_comparison(a: Subject, b: Subject, split: str) -> ComparisonView | None
 
 def write_comparison(a: Subject, b: Subject, split: str, found: ComparisonView) -> None:
     """Keep it."""
-    write_json(comparison_path(a, b, split), as_json(found))
+    write_sealed_json(comparison_path(a, b, split), as_json(found))

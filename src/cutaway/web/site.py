@@ -42,10 +42,12 @@ class Site:
     Attributes:
         folder: holds the runs; nothing outside it is shown or written.
         models: by the name in their address.
+        trust: whether the code that runs name may run.
     """
 
     folder: Path
     models: Mapping[str, Named] = field(default_factory=dict)
+    trust: bool = False
     scopes: Memory = field(default_factory=lambda: Memory(_SCOPES))
     datasets: Memory = field(default_factory=lambda: Memory(4))
     values: Memory = field(default_factory=lambda: Memory(_BYTES, _weight))
@@ -77,7 +79,7 @@ class Site:
         def load() -> Scope:
             from cutaway.scope import Scope
 
-            return Scope(spec, weights=weights)
+            return Scope(spec, weights=weights, trust=self.trust)
 
         found: Scope = self.scopes.get((spec, weights, stamp), load)
         return found

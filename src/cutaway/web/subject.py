@@ -15,7 +15,7 @@ from cutaway.web.site import Named, Site
 if TYPE_CHECKING:
     from cutaway.data import Dataset
     from cutaway.lenses.architecture import Row, Summary
-    from cutaway.runs.atlas import Atlas
+    from cutaway.runs.atlas import Atlas, LayerRecord
     from cutaway.scope import Scope
 
 MAX_EPOCHS = 30  # positions of a slider; more are spread evenly, and the page says so
@@ -95,9 +95,23 @@ class Subject:
         return self.site.scope(self.spec, self.named.weights if self.named else None, self.stamp)
 
     @property
+    def closed(self) -> str:
+        """Why its network is not opened (code that nobody here trusts, damaged weights); "" where it is."""
+
+        def look() -> str:
+            try:
+                self.scope()
+            except InputError as error:
+                return str(error)
+            return ""
+
+        found: str = self.site.values.get(("closed", *self.key), look)
+        return found
+
+    @property
     def sees(self) -> bool:
-        """Whether images can be shown to it: it says how its input is standardised."""
-        return self.scope().preprocessing is not None
+        """Whether images can be shown to it: it is open, and says how its input is standardised."""
+        return not self.closed and self.scope().preprocessing is not None
 
     def summary(self) -> Summary:
         """Its layers."""
@@ -105,7 +119,16 @@ class Subject:
         return found
 
     def rows(self) -> list[Row]:
-        """The layers that return maps, in the order of the forward pass."""
+        """The layers that return maps, in the order of the forward pass; of a closed network those that its atlas has.
+
+        Raises:
+            InputError: the network is closed, and nothing was made of it ahead of time.
+        """
+        if self.closed:
+            atlas = self.atlas() if self.run is not None else None
+            if atlas is None:
+                raise InputError(self.closed)
+            return [_row(layer) for layer in atlas.layers.values()]
         return [row for row in self.summary().rows if row.called and row.output_shape and len(row.output_shape) == 4]
 
     def layer(self, name: str) -> Row:
@@ -183,3 +206,12 @@ class Subject:
 
         found: str = self.site.values.get(("hash", *self.key), make)
         return found
+
+
+def _row(layer: LayerRecord) -> Row:
+    """A layer of an atlas as a row of the summary: what it returns, and nothing of its weights."""
+    from cutaway.lenses.architecture import Row
+
+    field = layer.field if layer.exact else (None, None)
+    shape = (1, layer.channels, *layer.size)
+    return Row(layer.name, layer.kind, None, shape, None, 0, False, 0, 0, field, (None, None))

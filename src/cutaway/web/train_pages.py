@@ -44,8 +44,14 @@ def form(here: Here) -> Response:
         (Crumb(title),),
         sources=BUILT_IN,
         models=[*model_names(), *here.site.models],
-        started=[Started(job, job.about["name"], is_run(here.site.folder / job.about["name"])) for job in jobs],
+        started=[_begun(here, job) for job in jobs],
     )
+
+
+def _begun(here: Here, job: Job) -> Started:
+    name = str(job.about.get("name", job.id))
+    known = job.progress.state != "foreign" and bool(_NAME.fullmatch(name))
+    return Started(job, name, known and is_run(here.site.folder / name))
 
 
 async def start(request: Request) -> Response:

@@ -8,18 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cutaway.computing.twin import bf16_pays
 from cutaway.data import Dataset, Split
 from cutaway.errors import InputError
-from cutaway.files import alone, explain_disk_errors, remove_leftovers, write_json
+from cutaway.files import alone, explain_disk_errors, remove_leftovers
 from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.capture import find_module, module_name
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.exemplars import Surveyed, survey
 from cutaway.runs import Run, is_run, resolve
-from cutaway.runs.atlas import SCHEMA_VERSION, Atlas, LayerRecord, model_atlases, open_atlas
+from cutaway.runs.atlas import SCHEMA_VERSION, Atlas, LayerRecord, model_atlases, open_atlas, write_info
+from cutaway.runs.schema import AtlasInfo
 from cutaway.scope.atlas.imagined import write_imagined
 from cutaway.scope.atlas.job import Job
 from cutaway.scope.atlas.patches import write_patches
@@ -34,7 +35,7 @@ from cutaway.scope.sides import need_preprocessing
 STEPS = 64
 STYLE = "fourier"
 CHUNK = 64  # units a file of imagined images
-_FORMAT = 1
+_FORMAT = 2
 
 
 def make_atlas(
@@ -149,7 +150,7 @@ class _Order:
         settings = before.info["settings"] if before else {**self.settings, "precision": _precision(self.scope)}
         info = {**self._about(), "settings": settings, "layers": {name: self._row(one) for name, one in every.items()}}
         if before is None or before.info != info:
-            write_json(path / "atlas.json", info)
+            write_info(path, cast(AtlasInfo, info))
         return open_atlas(path), tuple(chosen)
 
     def _survey(self, layers: Sequence[str] | None) -> dict[str, Surveyed]:

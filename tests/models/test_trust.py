@@ -1,0 +1,184 @@
+"""Opening somebody else's run never runs code that nobody named and this machine does not know."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cutaway import Scope, evaluate, load_model, resume
+from cutaway.doctor import try_one_batch, try_remedies
+from cutaway.errors import InputError
+from cutaway.models.trust import permit
+from cutaway.report import write_page, write_report
+from cutaway.runs import Run
+from cutaway.training import Watcher
+from hostile_runs import HARMLESS, KINDS, KNOWN, LAYERS, trained_here
+from whole_records import change_record
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return trained_here(tmp_path_factory.mktemp("mine"))
+
+
+@pytest.fixture
+def gift(mine: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Path, Path]]:
+    """Makes a received run of a kind; the run, and the mark that its code would leave."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(kind: str) -> tuple[Path, Path]:
+        return KINDS[kind](mine, tmp_path, tmp_path / "mark"), tmp_path / "mark"
+
+    return make
+
+
+WAYS: dict[str, Callable[[str], object]] = {
+    "load_model": load_model,
+    "Scope": Scope,
+    "evaluate": evaluate,
+    "resume": resume,
+    "try_remedies": lambda run: try_remedies(run, steps=1, rounds=1),
+    "try_one_batch": lambda run: try_one_batch(run, steps=1),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in KNOWN])
+def test_nothing_of_it_runs(gift: Callable[[str], tuple[Path, Path]], kind: str, way: str) -> None:
+    run, mark = gift(kind)
+    if kind in ("hub", "options") and way == "try_remedies":  # a trial that cannot begin is one without a result
+        assert all(trial.problem for trial in try_remedies(str(run), steps=1, rounds=1))
+        return
+    with pytest.raises(InputError) as told:
+        WAYS[way](str(run))
+    assert not mark.exists()
+    assert "\n" not in str(told.value)
+    assert kind in ("hub", "options") or "--trust" in str(told.value)
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_what_is_known_runs_and_nothing_beside_it(gift: Callable[[str], tuple[Path, Path]], kind: str) -> None:
+    run, mark = gift(kind)
+    network = load_model(str(run)).network
+    assert network[0].out_channels == 4  # type: ignore[index, union-attr]  # a Sequential
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in KNOWN])
+def test_pages_show_what_needs_no_network(gift: Callable[[str], tuple[Path, Path]], kind: str) -> None:
+    run, mark = gift(kind)
+    page, report = write_page(run), write_report(run)
+    assert not mark.exists()
+    assert "validation" in page.read_text("utf-8")
+    assert "network was not opened" in report.read_text("utf-8")
+
+
+def test_whoever_trusts_it_runs_it(gift: Callable[[str], tuple[Path, Path]]) -> None:
+    run, mark = gift("beside")
+    load_model(str(run), trust=True)
+    assert mark.read_text() == "ran\n"
+
+
+def test_another_factory_may_be_named(gift: Callable[[str], tuple[Path, Path]], tmp_path: Path) -> None:
+    run, mark = gift("beside")
+    (tmp_path / "own.py").write_text(HARMLESS.replace("from layers import WIDTH", "WIDTH = 4"))
+    load_model(str(run), trust=f"{tmp_path}/own.py:make")
+    assert not mark.exists()
+
+
+def test_ones_own_run_opens_without_a_question_wherever_its_code_is(mine: Run, tmp_path: Path) -> None:
+    assert set(mine.info["model"]["code"]) == {"net.py", "layers.py"}
+    load_model(str(mine.folder.path))
+    moved = shutil.copytree(mine.folder.path, tmp_path / "moved")
+    shutil.copytree(Path(mine.info["model"]["spec"].rpartition(":")[0]).parent, tmp_path / "code")
+    change_record(moved / "run.json", "model", "spec", to=f"{tmp_path}/code/net.py:make")
+    load_model(str(moved))
+
+
+def test_code_that_changed_since_is_not_gone_on_with_in_silence(tmp_path: Path) -> None:
+    run = trained_here(tmp_path)
+    path = run.folder.path
+    layers = tmp_path / "code" / "layers.py"
+    layers.write_text("WIDTH = 2 + 2\n")
+    for way in (load_model, resume):
+        with pytest.raises(
+            InputError, match=r"layers\.py is not what .*mine was trained with: .* put the old file back"
+        ):
+            way(str(path))
+    heard = Heard()
+    resume(path, trust=True, watch=heard)
+    assert any("goes on with other code than it was begun with" in note for note in heard.notes)
+    resume(path)  # it was trained with, so it is known now
+    layers.write_text(LAYERS)
+    with pytest.raises(InputError, match="is not what"):
+        load_model(str(path))
+
+
+class Heard(Watcher):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+
+
+def test_code_that_is_gone(tmp_path: Path) -> None:
+    run = trained_here(tmp_path)
+    shutil.rmtree(tmp_path / "code")
+    with pytest.raises(InputError, match=r"net\.py:make, and there is no such file here; say --trust .* --model FILE"):
+        load_model(str(run.folder.path))
+
+
+def test_another_home_knows_nothing(mine: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUTAWAY_HOME", str(tmp_path))
+    with pytest.raises(InputError, match=r"which is code that this machine has not trained with; look at it, then say"):
+        load_model(str(mine.folder.path))
+
+
+def test_libraries_need_no_question() -> None:
+    for spec in ("resnet18", "torchvision:resnet18", "timm:resnet18"):
+        assert permit(spec, {}, False, "a run").spec == spec
+
+
+def test_each_network_gets_the_modules_beside_it(tmp_path: Path) -> None:
+    for name, width in (("a", 3), ("b", 5)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "net.py").write_text(HARMLESS)
+        (tmp_path / name / "layers.py").write_text(f"WIDTH = {width}\n")
+    made = [load_model(f"{tmp_path}/{name}/net.py:make", shape=(3, 8, 8)) for name in ("a", "b", "a")]
+    assert [model.network[0].out_channels for model in made] == [3, 5, 3]  # type: ignore[index, union-attr]
+
+
+def test_packages_beside_a_factory(tmp_path: Path) -> None:
+    """With and without an `__init__.py`, and relative imports in them; a virtual environment there is none of it."""
+    for file, text in {
+        "net.py": "from torch import nn\nfrom parts import WIDTH\nfrom parts.inner.deep import DEEP\n"
+        "from bare.one import ONE\n"
+        "def make(): return nn.Sequential(nn.Conv2d(3, WIDTH + DEEP + ONE, 3), nn.Flatten(), nn.LazyLinear(10))\n",
+        "parts/__init__.py": "from .width import WIDTH\n",
+        "parts/width.py": "WIDTH = 1\n",
+        "parts/inner/__init__.py": "",
+        "parts/inner/deep.py": "from ..width import WIDTH\nDEEP = WIDTH + 1\n",
+        "bare/one.py": "ONE = 1\n",
+    }.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    model = load_model(f"{tmp_path}/net.py:make", shape=(3, 8, 8))
+    assert model.network[0].out_channels == 4  # type: ignore[index, union-attr]
+    wanted = {"net.py", "parts/__init__.py", "parts/width.py", "parts/inner/__init__.py", "parts/inner/deep.py"}
+    assert set(model.code) == {*wanted, "bare/one.py"}
+    again = load_model(f"{tmp_path}/net.py:make", shape=(3, 8, 8), code=model.code)
+    assert again.code == model.code
+    (tmp_path / "bare" / "one.py").write_text("ONE = 7\n")
+    with pytest.raises(InputError, match=r"one\.py is not what the network was trained with, and was not run"):
+        load_model(f"{tmp_path}/net.py:make", shape=(3, 8, 8), code=model.code)
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_an_installed_factory_is_known_by_its_file() -> None:
+    model = load_model("torchvision.models.resnet:resnet18", shape=(3, 32, 32))
+    assert list(model.code) == ["installed:torchvision.models.resnet"]
+    assert len(model.code["installed:torchvision.models.resnet"]) == 64
