@@ -10,18 +10,6 @@ class InputError(ValueError):
     """A mistake in the input or its surroundings; the command line prints it as one line and exits with 2."""
 
 
-class Stopped(KeyboardInterrupt):
-    """A signal asked the program to end, as Ctrl-C does.
-
-    Args:
-        number: of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The `count` names in `known` that look most like `name`, best first."""
     folded = {item.casefold(): item for item in known}
