@@ -76,7 +76,9 @@ def _is_leftover(file: Path) -> bool:
 def need_unborn(path: Path) -> None:
     """An `InputError` if `path` is a run, or anything else that a new run may not take."""
     if path.exists() and not is_unborn(path):
-        raise InputError(f"{path} exists already; choose another --run, or continue it with `cutaway resume {path}`")
+        if not (path / "run.json").is_file():
+            raise InputError(f"{path} exists already and is no run; choose another --run")
+        raise InputError(f"{path} exists already; choose another --run, or `cutaway resume {path}` continues it")
 
 
 def _made(path: Path) -> Path:
