@@ -85,10 +85,10 @@ def test_a_folder_a_pipe_a_broken_link_and_a_missing_file(tmp_path: Path) -> Non
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.png").write_bytes(packed(noise(), "PNG"))
 
-    def refuse(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(self))
+    def refuse(path: object, flags: int) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("cutaway.files.os.open", refuse)
     with pytest.raises(Undecodable, match="no permission to read it"):
         decode(tmp_path / "a.png")
 

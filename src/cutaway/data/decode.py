@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 import io
 import os
-import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from cutaway.data.cost import MOST_SCANNED, ROOM, needed, scans
 from cutaway.errors import InputError
+from cutaway.files import Unreadable, read_bytes
 
 VERSION = 1
 """Raised whenever the same file would decode to other pixels, so that caches are made again."""
@@ -25,7 +29,21 @@ _FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO"),
     *("PCX", "PNG", "PPM", "QOI", "SGI", "TIFF", "WEBP"),
 )
+MAX_BYTES = 256_000_000
+"""The most bytes of a file that are read."""
+
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# From here on an image that is wanted smaller is shrunk before it is converted, in bands of so many pixels.
+_LARGE, _BAND = 24_000_000, 4_000_000
 _WHITE = (255, 255, 255, 255)
 
 _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
@@ -91,9 +109,12 @@ def decode(
         raise InputError(f"channels is 1 (grey) or 3 (colour); found {channels}")
     content = read(file)
     wanted = (size, size) if isinstance(size, int) else size
+    mode = "L" if channels == 1 else "RGB"
     try:
-        image = _load(content, wanted)
-        image = to_mode(image, "L" if channels == 1 else "RGB")
+        with _SWITCH.strict():
+            image, orientation = _load(content, wanted)
+        image = turn(shrunk(image, wanted, mode, orientation), orientation)
+        image = to_mode(image, mode)
         return to_array(fit(image, wanted) if wanted else image)
     except Undecodable:
         raise
@@ -106,19 +127,15 @@ def read(file: Path | str | bytes | BinaryIO) -> bytes:
     if isinstance(file, bytes):
         return file
     if not isinstance(file, str | os.PathLike):
-        return file.read()
+        content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise Undecodable(f"more than the {MAX_BYTES / 1e6:,.0f} MB that are read")
+        return content
     path = Path(file)
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise Undecodable("a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise Undecodable(_missing(path)) from error
-    except PermissionError as error:
-        raise Undecodable("no permission to read it") from error
-    except OSError as error:
-        raise Undecodable(f"cannot be read: {error.strerror or error}") from error
+        return read_bytes(path, MAX_BYTES)
+    except Unreadable as error:
+        raise Undecodable(str(error) if os.path.exists(path) else _missing(path)) from error
 
 
 def _missing(path: Path) -> str:
@@ -134,7 +151,8 @@ def probe(content: bytes) -> Header:
         image = _open(content)
         width, height = image.size
         orientation = _orientation(image)
-        if orientation >= 5:
+        # Of a TIFF, Pillow tells the size that it has when it is turned.
+        if orientation >= 5 and image.format != "TIFF":
             width, height = height, width
         grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
         return Header(height, width, grey, str(image.format), image.mode, orientation != 1)
@@ -146,14 +164,60 @@ def probe(content: bytes) -> Header:
 
 def glimpse(content: bytes, size: int) -> np.ndarray | None:
     """What can be seen of a damaged file, uint8 (3, size, size): for a person to recognise it, never to train on."""
-    strict = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
-        return to_array(fit(to_mode(_load(content, (size, size)), "RGB"), (size, size)))
+        with _SWITCH.lenient():
+            image, orientation = _load(content, (size, size))
+        image = turn(shrunk(image, (size, size), "RGB", orientation), orientation)
+        return to_array(fit(to_mode(image, "RGB"), (size, size)))
     except Exception:  # nothing of it can be seen
         return None
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = strict
+
+
+class _Switch:
+    """Pillow's switch for truncated files, which is one for all threads: nobody decodes while it is on."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._decoding, self._on = 0, False
+
+    @contextmanager
+    def strict(self) -> Iterator[None]:
+        """The block in which an image is decoded that is whole, or none."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._on)
+            self._decoding += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._decoding -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def lenient(self) -> Iterator[None]:
+        """The block in which what is there of an image is decoded."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._on and not self._decoding)
+            self._on = ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._on = ImageFile.LOAD_TRUNCATED_IMAGES = False
+                self._changed.notify_all()
+
+
+_SWITCH = _Switch()
+
+
+def _fresh_switch() -> None:
+    """In a forked worker: threads that held the switch are not there any more."""
+    global _SWITCH
+    _SWITCH, ImageFile.LOAD_TRUNCATED_IMAGES = _Switch(), False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_switch)
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -168,10 +232,13 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BICUBIC, box=box)
 
 
-def to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Any Pillow image as "L" or "RGB": deep greys scaled to 8 bits, transparency laid on white."""
+def to_mode(image: Image.Image, mode: str, white: float | None = None) -> Image.Image:
+    """Any Pillow image as "L" or "RGB": deep greys scaled to 8 bits, transparency laid on white.
+
+    `white` is the value of a deep grey that becomes white; None takes it from the image.
+    """
     if image.mode.startswith("I") or image.mode == "F":
-        image = _deep_grey(image)
+        image = _deep_grey(image, white)
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         if image.mode == "La":
             image = image.convert("LA")
@@ -188,27 +255,70 @@ def to_array(image: Image.Image) -> np.ndarray:
     return pixels[None].copy() if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _deep_grey(image: Image.Image) -> Image.Image:
-    """Greys of more than 8 bits: integers are 0 ... 65535; floats 0 ... 1, else 0 ... 255, else 0 ... 65535."""
+def _white(image: Image.Image) -> float | None:
+    """What counts as white in a deep grey: integers reach 65535; floats 1, else 255, else 65535."""
+    if image.mode != "F":
+        return 65535.0 if image.mode.startswith("I") else None
+    highest = image.getextrema()[1]
+    return next((limit for limit in (1.0, 255.0) if isinstance(highest, float) and highest <= limit), 65535.0)
+
+
+def _deep_grey(image: Image.Image, white: float | None) -> Image.Image:
+    """Greys of more than 8 bits, scaled."""
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
         raise Undecodable("holds values that are not finite numbers")
-    top = 65535.0
-    if image.mode == "F":
-        top = next((limit for limit in (1.0, 255.0) if values.max() <= limit), top)
+    top = white or _white(image) or 65535.0
     scaled = np.floor(np.clip(values, 0, top) * (255.0 / top) + 0.5)
     return Image.fromarray(scaled.astype(np.uint8))
 
 
-def _load(content: bytes, wanted: tuple[int, int] | None) -> Image.Image:
-    """The first frame, decoded to its last byte and turned as EXIF says."""
+def _load(content: bytes, wanted: tuple[int, int] | None) -> tuple[Image.Image, int]:
+    """The first frame, decoded to its last byte, and how EXIF says that it is to be turned."""
     image = _open(content)
     if wanted and image.format in ("JPEG", "MPO"):
         # A JPEG can be decoded at a half, a quarter or an eighth: still twice what is wanted, and much faster.
         image.draft(None, (2 * max(wanted), 2 * max(wanted)))
+    _check_cost(image, content, whole=wanted is None)
     image.load()
-    orientation = _orientation(image)
-    return ImageOps.exif_transpose(image) if 2 <= orientation <= 8 else image
+    return image, _orientation(image)
+
+
+def _check_cost(image: Image.Image, content: bytes, *, whole: bool) -> None:
+    cost = needed(image, content, whole=whole)
+    if cost > ROOM:
+        raise Undecodable(
+            f"would take {cost / 1e9:.1f} GB to decode, more than the {ROOM / 1e9:.1f} GB that are allowed; "
+            "make it smaller"
+        )
+    if scans(image, content) * image.width * image.height > MOST_SCANNED:
+        raise Undecodable(f"a JPEG of {scans(image, content)} scans, which would take minutes to decode; save it anew")
+
+
+def turn(image: Image.Image, orientation: int) -> Image.Image:
+    """`image` as it is to be seen, by EXIF's number."""
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def shrunk(image: Image.Image, wanted: tuple[int, int] | None, mode: str, orientation: int) -> Image.Image:
+    """A large image that is wanted small, in `mode` and at least twice what is wanted (H, W); any other as it is.
+
+    Converting all of it first would take several times its own memory.
+    """
+    if wanted is None or image.width * image.height <= _LARGE:
+        return image
+    height, width = wanted if orientation < 5 else wanted[::-1]
+    factor = int(min(image.width / width, image.height / height) / 2)
+    if factor < 2:
+        return image
+    rows = max(1, _BAND // (image.width * factor)) * factor
+    small = Image.new(mode, (-(-image.width // factor), -(-image.height // factor)))
+    limit = _white(image)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(image.height, top + rows)))
+        band.info = image.info  # a colour that stands for transparency is not cut out with the pixels
+        small.paste(to_mode(band, mode, limit).reduce(factor), (0, top // factor))
+    return small
 
 
 def _open(content: bytes) -> Image.Image:
