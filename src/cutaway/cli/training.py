@@ -14,7 +14,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.streams import print_json, tell
-from cutaway.cli.trust import Factory, Trust, trusting
+from cutaway.cli.trust import Factory, Trust, beginning_with, trusting
 from cutaway.errors import InputError
 from cutaway.words import of_terminal, terminal_words
 
@@ -138,7 +138,7 @@ def train(
         "keep_together": keep_together or None,
     }
     made = {"weights": weights, "freeze": freeze or None, "change": change or None, "trust": trust or None}
-    with _watched(as_json) as watch:
+    with _watched(as_json) as watch, beginning_with(model):
         run = start(
             data,
             model,
