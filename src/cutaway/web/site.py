@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError
-from cutaway.runs import Run, RunFolder, open_run
+from cutaway.plain import is_name, short
+from cutaway.runs import Run, RunFolder, is_run, open_run
 from cutaway.web.memory import Memory
 
 if TYPE_CHECKING:
@@ -60,9 +61,13 @@ class Site:
             InputError: there is none, or the name leads out of the folder.
         """
         path = self.folder / name
-        if name in ("", ".", "..") or Path(name).name != name or not self.holds(path):
-            raise InputError(f"there is no run '{name}' in {self.folder}")
+        if not is_name(name) or not self.holds(path):
+            raise InputError(f"there is no run '{short(name)}' in {self.folder}")
         return open_run(path)
+
+    def has_run(self, name: str) -> bool:
+        """Whether there is a run of that name in the folder."""
+        return is_name(name) and is_run(self.folder / name)
 
     def holds(self, path: Path) -> bool:
         """Whether a path, its links followed, lies inside the folder."""
