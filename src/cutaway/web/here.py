@@ -56,7 +56,7 @@ class Here:
 
     def link(self, *parts: object, **query: object) -> str:
         """The address of `parts`, each quoted, with the language if the reader chose one."""
-        path = "/" + "/".join(quote(str(part), safe="@:+,=") for part in parts)
+        path = "/" + "/".join(quote(str(part), safe="@:+,=", errors="surrogateescape") for part in parts)
         return self._with(path, query)
 
     def below(self, parts: Sequence[object], *more: object, **query: object) -> str:
@@ -101,7 +101,7 @@ class Here:
         crumbs: tuple[Crumb, ...] = (),
         slider: Slider | None = None,
         status: int = 200,
-        **content: Any,
+        **shown: Any,
     ) -> HTMLResponse:
         """A page in the frame; templates get `here` for their links."""
         shell = Shell(
@@ -110,8 +110,10 @@ class Here:
             slider=slider,
             languages={language: self.again(lang=language) for language in LANGUAGES},
         )
-        text = render(template, self.words, shell=shell, here=self, **content)
-        return HTMLResponse(text, status, {"Cache-Control": "no-cache", "Content-Language": self.words.language})
+        text = render(template, self.words, shell=shell, here=self, **shown)
+        # A folder's name may be no text, and must not take the page of all others with it.
+        content = text.encode("utf-8", "backslashreplace")
+        return HTMLResponse(content, status, {"Cache-Control": "no-cache", "Content-Language": self.words.language})
 
 
 Handler = Callable[[Here], Response]

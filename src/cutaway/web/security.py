@@ -43,7 +43,11 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, port: int) -> None:
-        self.app, self.port = app, port
+        self.app = app
+        self._elsewhere = (
+            f"this server answers only to 127.0.0.1:{port} and localhost:{port}; forward the same port on both sides "
+            f"(ssh -L {port}:127.0.0.1:{port} MACHINE), or start the server with --port and your side's"
+        )
         self.hosts = {f"{name}:{port}" for name in NAMES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,10 +65,7 @@ class Guard:
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
         """Why a request is refused, or None."""
         if headers.get("host", "") not in self.hosts:
-            return 421, (
-                f"this server answers only to 127.0.0.1:{self.port} and localhost:{self.port}; forward the same port on "
-                f"both sides (ssh -L {self.port}:127.0.0.1:{self.port} MACHINE), or give the server yours with --port"
-            )
+            return 421, self._elsewhere
         # A link on another page may open this one; its images, scripts and forms may not reach here.
         foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
         if foreign and (method not in _SAFE or headers.get("sec-fetch-mode") != "navigate"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Site:
 
     def holds(self, path: Path) -> bool:
         """Whether a path, its links followed, lies inside the folder."""
-        return path.resolve().is_relative_to(self.folder.resolve())
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.folder))
 
     def runs(self) -> list[Run]:
         """All runs, also damaged ones, newest folder first."""
@@ -102,7 +103,10 @@ class Site:
 
 
 def _changed(path: Path) -> float:
-    return (path / "run.json").stat().st_mtime
+    try:
+        return os.stat(path / "run.json").st_mtime
+    except OSError:  # it has gone meanwhile
+        return 0.0
 
 
 def _weight(value: Any) -> float:
