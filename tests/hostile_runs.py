@@ -188,6 +188,11 @@ def _another_run(run: Run, folder: Path, mark: Path) -> Path:
     return received(run, folder, spec=f"{folder}/runs/gift", code={})
 
 
+def library(run: Run, folder: Path, mark: Path) -> Path:
+    """Nothing hostile: a network of Cutaway's own."""
+    return received(run, folder, spec="resnet18", code={})
+
+
 def _options(run: Run, folder: Path, mark: Path) -> Path:
     """A library's network, with options that are none."""
     options = {"change": ["__import__"], "freeze": "../../x"}
