@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from odd_files import noise, packed
@@ -161,3 +162,46 @@ def test_a_layout_that_is_none(tmp_path: Path, files: list[str], message: str) -
     make(tmp_path, *files)
     with pytest.raises(InputError, match=message):
         list_folder(tmp_path)
+
+
+def test_no_link_leads_back_into_the_data(tmp_path: Path) -> None:
+    """A class is not learnt from the pictures of another, and no circle stops the walk."""
+    root = tmp_path / "pets"
+    for name in ("cat", "dog"):
+        (root / name / "more").mkdir(parents=True)
+        (root / name / f"{name}.png").write_bytes(b"x")
+    outside = tmp_path / "elsewhere"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "far.png").write_bytes(b"x")
+    (outside / "deep" / "round").symlink_to(outside)
+    (root / "cat" / "sister").symlink_to(root / "dog")
+    (root / "cat" / "up").symlink_to(root)
+    (root / "cat" / "around").symlink_to(tmp_path)
+    (root / "cat" / "itself").symlink_to(root / "cat" / "itself")
+    (root / "cat" / "far").symlink_to(outside)
+    (root / "twin").symlink_to(root / "dog")
+    found = list_folder(root)
+    assert found.classes == ("cat", "dog")
+    files = [entry.file for entry in found.splits["all"]]
+    assert files == ["cat/cat.png", "cat/far/far.png", "cat/itself", "dog/dog.png"]  # the decoder names what is broken
+    assert sorted(note.rpartition("/")[2] for note in found.notes) == ["around", "sister", "twin", "up"]
+    assert sum("a link back into the data" in note for note in found.notes) == 4
+
+
+def test_a_folder_that_cannot_be_listed_is_named_and_not_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name / "locked").mkdir(parents=True)
+        (tmp_path / name / "a.png").write_bytes(b"x")
+    real = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr("cutaway.data.folder.os.scandir", refuse)
+    found = list_folder(tmp_path)
+    assert len(found.splits["all"]) == 2
+    assert len([note for note in found.notes if "cannot be listed (Permission denied)" in note]) == 2

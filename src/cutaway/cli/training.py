@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cutaway.cli.app import app
-from cutaway.cli.trust import Factory, Trust, trusting
+from cutaway.cli.streams import print_json, tell
+from cutaway.cli.trust import Factory, Trust, beginning_with, trusting
 from cutaway.errors import InputError
 from cutaway.plain import short, whole
 from cutaway.words import of_terminal, terminal_words
@@ -139,7 +140,7 @@ def train(
         "keep_together": keep_together or None,
     }
     made = {"weights": weights, "freeze": freeze or None, "change": change or None, "trust": trust or None}
-    with _watched(as_json) as watch:
+    with _watched(as_json) as watch, beginning_with(model):
         run = start(
             data,
             model,
@@ -161,7 +162,7 @@ def resume(run: RunPath, trust: Trust = False, factory: Factory = None, as_json:
     from cutaway.training import resume as go_on
 
     if open_run(run).info["status"] == "finished" and not as_json:
-        print(terminal_words()("resume.finished", run=run), file=sys.stderr)
+        tell(terminal_words()("resume.finished", run=run))
     with _watched(as_json) as watch:
         done = go_on(run, trust=trusting(trust, factory), watch=watch)
     _finish(done, as_json)
@@ -193,7 +194,7 @@ def evaluate(
     diagnose(record)
     write_page(record.folder, of_terminal())
     if as_json:
-        print(json.dumps(result, ensure_ascii=False))
+        print_json(result)
     else:
         _print_evaluation(result)
 
@@ -213,7 +214,7 @@ def runs(
 
     rows = [run_row(run) for run in list_runs(folder)]
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+        print_json(rows)
         return
     if not rows:
         raise InputError(f"there are no runs in {folder}; `cutaway train shapes --model resnet18` makes one")
@@ -221,7 +222,7 @@ def runs(
     print(table([_run_line(row) for row in rows], terminal_width(), shrink=(say("runs.run"), say("runs.model"))))
     for row in rows:
         if row["status"] == "damaged":
-            print(f"cutaway: {row['problem']}", file=sys.stderr)
+            tell(f"cutaway: {row['problem']}")
 
 
 def _run_line(row: dict[str, Any]) -> dict[str, Any]:
@@ -277,7 +278,10 @@ def summary(
     made = load_model(model, trust=trusting(trust, factory), **options)
     input_shape = made.preprocessing.shape if own and made.preprocessing else options["shape"]
     found = summarize(made.network, size or input_shape)
-    print(json.dumps(found.as_dict(), ensure_ascii=False) if as_json else found.text(terminal_words()))
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        print(found.text(terminal_words()))
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:
@@ -323,10 +327,10 @@ def _watched(quiet: bool = False) -> Iterator[TerminalWatcher]:
             yield watch
         except Interrupted as stopped:
             told = terminal_words()("terminal.interrupted", command=f"cutaway resume {shlex.quote(str(stopped))}")
-            print(told, file=sys.stderr)
-            raise typer.Exit(130) from stopped
+            tell(told)
+            raise typer.Exit(128 + (stopped.number or signal.SIGINT)) from stopped
         except Diverged as error:
-            print(f"cutaway: {error}", file=sys.stderr)
+            tell(f"cutaway: {error}")
             raise typer.Exit(1) from error
 
 
@@ -340,7 +344,7 @@ def _finish(run: Run, as_json: bool) -> None:
     page = write_page(run.folder, of_terminal())
     ended = run.metrics("epoch")
     if as_json:
-        print(json.dumps({"run": str(run.folder.path), "best_epoch": best_of(ended), **(ended[-1] if ended else {})}))
+        print_json({"run": str(run.folder.path), "best_epoch": best_of(ended), **(ended[-1] if ended else {})})
         return
     best, say, size = best_line(ended), terminal_words(), run.info["data"]["splits"]["val"]["size"]
     if best:

@@ -69,8 +69,9 @@ def list_folder(root: Path, *, trainable: bool = True) -> Listing:
     Without `trainable`, one class is enough, and a class may be missing in a split.
     """
     try:
-        roots, notes = _split_roots(root)
-        found = {split: _class_files(root, folder) for split, folder in roots.items()}
+        look = _Look(root)
+        roots, notes = _split_roots(look)
+        found = {split: _class_files(look, folder) for split, folder in roots.items()}
     except OSError as error:
         raise InputError(
             f"{error.filename} cannot be listed ({error.strerror}); make it readable or remove it"
@@ -85,13 +86,51 @@ def list_folder(root: Path, *, trainable: bool = True) -> Listing:
         )
         for split, files in found.items()
     }
-    return Listing(class_names(names), splits, tuple(notes))
+    return Listing(class_names(names), splits, (*notes, *dict.fromkeys(look.left_out)))
 
 
-def _split_roots(root: Path) -> tuple[dict[str, Path], list[str]]:
+class _Look:
+    """A walk through a data set, and what was left out on the way."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.real = os.path.realpath(root)
+        self.left_out: list[str] = []
+
+    def entries(self, folder: str | Path, *, needed: bool) -> list[os.DirEntry[str]]:
+        """What lies in a folder; one that cannot be listed is left out, but for a class or a split, which is needed."""
+        try:
+            return list(os.scandir(folder))
+        except OSError as error:
+            if needed:
+                raise
+            self.left_out.append(f"left out, as it cannot be listed ({error.strerror}): {_printable(str(folder))}")
+            return []
+
+    def is_folder(self, entry: os.DirEntry[str]) -> bool:
+        """Whether an entry is a folder to look into; a link that leads in a circle, or nowhere, is none."""
+        try:
+            return entry.is_dir() and not (entry.is_symlink() and self._leads_back(entry.path))
+        except OSError:  # a link to itself: as a file that cannot be read, it gets its reason like any other
+            return False
+
+    def _leads_back(self, path: str) -> bool:
+        """Whether a link leads to what the data set holds already, or to a folder around it."""
+        leads = os.path.realpath(path)
+        back = _is_inside(leads, self.real) or _is_inside(self.real, leads)
+        if back:
+            self.left_out.append(f"left out, as a link back into the data: {_printable(path)}")
+        return back
+
+
+def _is_inside(inner: str, outer: str) -> bool:
+    return inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep)
+
+
+def _split_roots(look: _Look) -> tuple[dict[str, Path], list[str]]:
     """The folder of each split; {"all": folder} when the classes are not split yet."""
     found: dict[str, Path] = {}
-    folders = list(_folders(root))
+    root, folders = look.root, list(_folders(look, look.root))
     for name, folder in folders:
         split = _SPLITS.get(name.casefold())
         if split and split in found:
@@ -106,36 +145,41 @@ def _split_roots(root: Path) -> tuple[dict[str, Path], list[str]]:
     return {"all": root}, []
 
 
-def _class_files(root: Path, folder: Path) -> dict[str, list[tuple[str, int, int]]]:
+def _class_files(look: _Look, folder: Path) -> dict[str, list[tuple[str, int, int]]]:
     """The files of each class folder that has any, by the folder's name, in natural order."""
     found: dict[str, list[tuple[str, int, int]]] = {}
-    for name, path in _folders(folder):
-        prefix = _printable(path.relative_to(root).as_posix())
-        files = sorted(_walk(str(path), prefix, (str(path.resolve()),)), key=lambda item: natural(item[0]))
+    for name, path in _folders(look, folder):
+        prefix = _printable(path.relative_to(look.root).as_posix())
+        files = sorted(_walk(look, str(path), prefix, (str(path.resolve()),)), key=lambda item: natural(item[0]))
         if files:
             found.setdefault(unicodedata.normalize("NFC", _printable(name)), []).extend(files)
     return found
 
 
-def _folders(folder: Path) -> Iterator[tuple[str, Path]]:
-    for entry in os.scandir(folder):
-        if entry.is_dir() and not _ignored(entry.name):
+def _folders(look: _Look, folder: Path) -> Iterator[tuple[str, Path]]:
+    for entry in look.entries(folder, needed=True):
+        if not _ignored(entry.name) and look.is_folder(entry):
             yield entry.name, Path(entry.path)
 
 
-def _walk(folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:
-    """(path below the source, size, time of change) of every file that may be an image; no link is followed upwards."""
-    for entry in os.scandir(folder):
+def _walk(look: _Look, folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:
+    """(path below the source, size, time of change) of every file that may be an image; no link is followed back."""
+    for entry in look.entries(folder, needed=len(above) == 1):
         path = f"{prefix}/{_printable(entry.name)}"
         if _ignored(entry.name):
             continue
-        if entry.is_dir():
+        if look.is_folder(entry):
             real = os.path.realpath(entry.path)
-            if real not in above:
-                yield from _walk(entry.path, path, (*above, real))
+            if real not in above:  # a folder elsewhere may hold links in a circle of its own
+                yield from _walk(look, entry.path, path, (*above, real))
+        elif os.path.isdir(entry.path):
+            continue  # left out, and said
         elif entry.name.rpartition(".")[2].casefold() not in _SIDE_FILES:
             broken = entry.is_symlink() and not os.path.exists(entry.path)
-            status = entry.stat(follow_symlinks=not broken)
+            try:
+                status = entry.stat(follow_symlinks=not broken)
+            except FileNotFoundError:  # it was there when the folder was listed
+                continue
             # A file put in place with an old date has a new st_ctime, so the later of the two tells.
             yield path, status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)
 

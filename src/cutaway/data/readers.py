@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cutaway.files import Unreadable, open_regular, read_bytes
+
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 """Per split: images uint8 (N, C, H, W), labels int64 (N,)."""
 
@@ -18,6 +20,7 @@ _CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Sh
 # MNIST and Fashion-MNIST have the same file names and sizes; their first labels tell which is which.
 _FIRST_LABELS = {"mnist": (5, 0, 4, 1, 9, 2, 1, 3, 1, 4), "fashion-mnist": (9, 0, 0, 3, 0, 2, 7, 2, 5, 5)}
 _SIDE = 32
+_MOST = 256_000_000  # bytes; the largest file of these sets, CIFAR-100's training images, has 154 million
 _IDX_PARTS = {"train": "train", "test": "t10k"}
 
 
@@ -59,9 +62,12 @@ def _idx_file(folder: Path, stem: str, kind: str) -> Path:
 def read_idx(file: Path) -> np.ndarray:
     """The uint8 array in an IDX file, packed with gzip or not."""
     try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
+        with open_regular(file) as opened:
+            content = (gzip.GzipFile(fileobj=opened) if file.suffix == ".gz" else opened).read(_MOST + 1)
+    except (OSError, EOFError, zlib.error, Unreadable) as error:
         raise Unusable(f"{file.name} cannot be read ({error})") from error
+    if len(content) > _MOST:
+        raise Unusable(f"{file.name} holds more than {_MOST:,} bytes, which no set of this kind does")
     if content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
         raise Unusable(f"{file.name} is not an IDX file of bytes")
     ndim = content[3]
@@ -98,7 +104,10 @@ def _contents(folder: Path, stem: str, inner: str, names: list[str]) -> dict[str
     """The named files, from `folder`, its sub-folder `inner`, or the archive in it."""
     for place in (folder / inner, folder):
         if all((place / name).is_file() for name in names):
-            return {name: (place / name).read_bytes() for name in names}
+            try:
+                return {name: read_bytes(place / name, _MOST) for name in names}
+            except Unreadable as error:
+                raise Unusable(f"a file of {place} cannot be read ({error})") from error
     archive = folder / f"{stem}-binary.tar.gz"
     if archive.is_file():
         return dict(_members(archive, inner, names))
@@ -115,7 +124,10 @@ def _members(archive: Path, inner: str, names: list[str]) -> Iterator[tuple[str,
                 member = tar.extractfile(f"{inner}/{name}")
                 if member is None:
                     raise Unusable(f"{archive.name} has no file {inner}/{name}")
-                yield name, member.read()
+                content = member.read(_MOST + 1)
+                if len(content) > _MOST:
+                    raise Unusable(f"{inner}/{name} in {archive.name} holds more than {_MOST:,} bytes")
+                yield name, content
     except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
         raise Unusable(f"{archive.name} cannot be read ({error})") from error
 

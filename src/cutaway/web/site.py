@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError
@@ -83,9 +84,14 @@ class Site:
         """The microscope over a model, loaded once for each `stamp` of its weights."""
 
         def load() -> Scope:
+            from cutaway.models.trust import Untrusted
             from cutaway.scope import Scope
 
-            return Scope(spec, weights=weights, trust=self.trust)
+            try:
+                return Scope(spec, weights=weights, trust=self.trust)
+            except Untrusted as error:
+                command = f"cutaway serve {quote(str(self.folder))} --trust"
+                raise error.instead(f"look at it, then start `{command}`") from error
 
         found: Scope = self.scopes.get((spec, weights, stamp), load)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from cutaway.errors import InputError
 
 SCORE = 0.6
 _OVERLAP, _MOST = 0.3, 5000
+_LARGEST = 2.0  # a face cut by the frame may be larger than what is seen of it, but not by much
 _MODEL = "face_detection_yunet_2023mar.onnx"
 # A side of 640 finds most; small faces in a crowd need more, a face that fills a large picture less.
 _SIDES = (640, 1280, 320)
@@ -78,7 +80,18 @@ def _look(pixels: np.ndarray, side: int) -> list[Face]:
     detector.setInputSize(size)
     _, rows = detector.detect(np.ascontiguousarray(np.asarray(image)[:, :, ::-1]))
     back = np.array([width / size[0], height / size[1]] * 7 + [1.0])
-    return [_face((row * back).tolist()) for row in (() if rows is None else rows) if np.isfinite(row).all()]
+    found = (_face((row * back).tolist()) for row in (() if rows is None else rows) if np.isfinite(row).all())
+    return [face for face in found if _is_sane(face, height, width)]
+
+
+def _is_sane(face: Face, height: int, width: int) -> bool:
+    """Whether a face can lie in such a photograph: on noise, and on strips, the detector answers with anything."""
+    left, top, across, down = face.box
+    overlaps = left < width and top < height and left + across > 0 and top + down > 0
+    eyes_apart = math.dist(*face.eyes)
+    inside = all(-width <= x <= 2 * width and -height <= y <= 2 * height for x, y in (*face.eyes, face.mouth))
+    sizes = 1 <= across <= _LARGEST * width and 1 <= down <= _LARGEST * height
+    return overlaps and inside and sizes and eyes_apart <= across * _LARGEST
 
 
 @cache

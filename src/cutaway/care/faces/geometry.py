@@ -13,6 +13,7 @@ from PIL import Image
 EYE_HEIGHT, EYE_DISTANCE, EYES_TO_MOUTH = 0.4607, 0.3146, 0.3633
 _PROFILE = 0.25
 _PROBES = 32
+_LARGEST = 8  # times the longer side of the photograph: beyond it, what is cut would be edge alone
 
 Point = tuple[float, float]
 
@@ -77,6 +78,8 @@ def cut(pixels: np.ndarray, frame: Frame, size: int) -> np.ndarray:
 
     Beyond the photograph's edge its last pixels go on. A frame larger than `size` is shrunk with antialiasing first.
     """
+    if frame.side > _LARGEST * max(pixels.shape[1:]):
+        raise ValueError(f"a frame of {frame.side:,.0f} pixels does not lie in a picture of {pixels.shape[1:]}")
     corners = [frame.at(u, v) for u in (0, 1) for v in (0, 1)]
     room = 2 + math.ceil(2 * frame.side / size)
     left, right = (math.floor(edge(x for x, _ in corners)) + sign * room for edge, sign in ((min, -1), (max, 1)))

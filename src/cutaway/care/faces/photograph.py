@@ -19,6 +19,8 @@ from cutaway.files import write_with
 
 CROPPED, REFUSED, NOBODY, UNREADABLE = "cropped", "refused", "nobody", "unreadable"
 _SHARPNESS_SIDE = 112
+_FRAME = 4.0  # times the photograph's longer side; the largest margin makes a frame of five faces
+_LONGEST = 200  # letters of what a detector says
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,11 @@ def process(root: Path, destination: Path, settings: Settings, job: tuple[Entry,
         pixels = decode(root / entry.file)
     except Undecodable as error:
         return Photograph(*known, UNREADABLE, str(error))
-    faces = find_faces(pixels)
+    try:
+        faces = find_faces(pixels)
+    except Exception as error:  # the detector is somebody else's, and no single photograph may end a collection
+        return Photograph(*known, UNREADABLE, f"the detector failed on it ({_words(error)})")
+    faces = [face for face in faces if fits(face, settings, pixels.shape[1:])]
     if not faces:
         return Photograph(*known, NOBODY)
     chosen = faces if settings.every else faces[:1]
@@ -101,6 +107,15 @@ def process(root: Path, destination: Path, settings: Settings, job: tuple[Entry,
     )
     outcome = CROPPED if any(crop.file for crop in crops) else REFUSED
     return Photograph(*known, outcome, found=len(faces), crops=crops)
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+
+
+def fits(face: Face, settings: Settings, size: tuple[int, ...]) -> bool:
+    """Whether the frame around a face is one of the photograph (H, W), and no giant that lies around it."""
+    return widened(tight_frame(face.eyes, face.mouth), settings.margin).side <= _FRAME * max(size)
 
 
 def _crop(pixels: np.ndarray, face: Face, destination: Path, file: str, settings: Settings) -> Crop:
