@@ -40,14 +40,15 @@ def form(here: Here) -> Response:
     from cutaway.models import model_names
 
     title = here.words("train.title")
-    jobs = [job for job in here.request.app.state.jobs.all() if job.kind == "train"][:SHOWN]
+    jobs = [job for job in here.request.app.state.jobs.all() if job.kind == "train"]
+    jobs.sort(key=lambda job: job.progress.state == "foreign")  # whatever date they claim
     return here.page(
         "train.html.j2",
         title,
         (Crumb(title),),
         sources=BUILT_IN,
         models=[*model_names(), *here.site.models],
-        started=[_begun(here, job) for job in jobs],
+        started=[_begun(here, job) for job in jobs[:SHOWN]],
     )
 
 
