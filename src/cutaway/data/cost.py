@@ -17,7 +17,7 @@ MOST_BYTES = 256_000_000
 
 # Bytes a pixel beyond the finished image, for each byte a pixel of it: `python benchmarks/decoding.py memory` measures
 # them, and says so if one is too little.
-_TWICE = {"TIFF", "SGI", "QOI", "PPM", "BMP", "DIB", "GIF", "PCX"}
+_TWICE = {"SGI", "QOI", "PPM", "BMP", "DIB", "GIF", "PCX"}
 # Bytes a pixel in all, whatever the mode.
 _FLAT = {"WEBP": 16.5, "AVIF": 16.0, "ICO": 16.0}
 _JPEG2000_CHANNEL = 6.5
@@ -28,7 +28,7 @@ _IN_PYTHON = {"qoi", "ppm", "ppm_plain", "bmp_rle", "SGI16"}
 _SLOW_PIXELS = 24_000_000
 _JPEG_PASSES = 4_000_000_000
 _SMALL = 1_000_000  # pixels: no need to look closer
-_TILE, _ROWS_A_STRIP = (322, 323), 278
+_TILE, _ROWS_A_STRIP, _BITS, _ORIENTATION = (322, 323), 278, 258, 274  # tags of a TIFF
 
 
 class Undecodable(ValueError):  # noqa: N818 - it reads as what it says of the file
@@ -63,7 +63,7 @@ def would_take(memory: float) -> None:
     """Refuse what would take more than `MEMORY` bytes."""
     if memory > MEMORY:
         raise Undecodable(
-            f"would take {memory / 1e9:.1f} GB to decode, more than the {MEMORY / 1e9:.1f} GB that are allowed; "
+            f"would take {memory / 1e9:.2f} GB to decode, more than the {MEMORY / 1e9:.2f} GB that are allowed; "
             "make it smaller"
         )
 
@@ -101,7 +101,10 @@ def needed(image: Image.Image, content: bytes, full: tuple[int, int] | None = No
         width, height = full or image.size
         kept = _JPEG_COEFFICIENT * getattr(image, "layers", 3) * width * height if _scans(image, content) else 0
         return depth * pixels + kept + len(content)
-    return depth * pixels * (2 if kind in _TWICE else 1) + _piece(image) + len(content)
+    if kind == "TIFF":
+        copies = 2 if image.getexif().get(_ORIENTATION, 1) != 1 else 1
+        return depth * pixels * copies + _piece(image) + len(content)
+    return depth * pixels * (2 if kind in _TWICE else 1) + len(content)
 
 
 def has_late_chunks(content: bytes) -> bool:
@@ -120,13 +123,14 @@ def size_of(mode: str) -> int:
 
 def _piece(image: Image.Image) -> float:
     """What libtiff holds at once: a tile or a strip, as large as the file says."""
-    tags = getattr(image, "tag_v2", None)
-    if tags is None:
-        return 0
-    deep = 8 * len(image.getbands())
+    tags, tiles = getattr(image, "tag_v2", {}), getattr(image, "tile", None)
+    if not tiles or tiles[0][0] != "libtiff":
+        return 0.0
+    bits = tags.get(_BITS, 8)
+    deep = len(image.getbands()) * max(map(_number, bits if isinstance(bits, tuple) else (bits,))) / 8
     sides = [_number(tags.get(tag)) for tag in _TILE]
-    rows = min(_number(tags.get(_ROWS_A_STRIP)), image.height)
-    return float(deep * (sides[0] * sides[1] if all(sides) else rows * image.width))
+    rows = min(_number(tags.get(_ROWS_A_STRIP)) or image.height, image.height)
+    return deep * (sides[0] * sides[1] if all(sides) else rows * image.width)
 
 
 def _number(value: object) -> int:

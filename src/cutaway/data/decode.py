@@ -159,7 +159,8 @@ def _decoded(
     large = image.width * image.height > ORDINARY
     factor = _factor(image.size, wanted, most) if large else 1
     # Beyond its decoding: the image in its mode, the same turned, and the array.
-    finished = image.width * image.height / factor**2 * (2 * size_of(mode) + len(mode)) if large else 0.0
+    copies = (image.mode != mode or factor > 1) + (_orientation(image) != 1) if large else 0
+    finished = image.width * image.height / factor**2 * (copies * size_of(mode) + len(mode)) if large else 0.0
     with _turn(cost.check(image, content, finished, full)):
         _load(image, whole)
         turn = _TURNS.get(_orientation(image))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -31,20 +32,28 @@ _MARKUP = (
     (b"<!doctype html", "an HTML page"),
 )
 # What a folder's listing puts in the place of what cannot be printed, see `folder.printable`.
-_SPELLED_OUT = re.compile(r"\\x[0-9a-f]{2}|\\u20[0-9a-f]{2}")
+_SPELLED_OUT = re.compile(r"\\[nrt]|\\x[0-9a-f]{2}|\\u202[89]")
 _LONGEST = 100
 
 
 def missing(path: Path) -> str:
     """Why there is nothing at `path`."""
     if path.is_symlink():
-        return "a broken symbolic link"
+        return "a link that leads to itself" if _circles(path) else "a broken symbolic link"
     # A name with odd bytes is listed with these spelled out, so that it can be printed and kept as JSON.
     if "\\udc" in str(path):
         return "its name is not valid UTF-8; rename it"
     if _SPELLED_OUT.search(str(path)):
         return "its name holds a line break or another control character; rename it"
     return "the file does not exist"
+
+
+def _circles(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def reason(content: bytes, error: Exception) -> str:
