@@ -1,5 +1,5 @@
 """The command line: one verb a function; it parses, calls and prints."""
 
-from cutaway.cli.app import main
+from cutaway.cli.process import main
 
 __all__ = ["main"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +9,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, Layers, ModelName, Weights
+from cutaway.cli.streams import print_json, tell
 from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import Words, terminal_words
 
@@ -59,10 +58,10 @@ def atlas(
                 progress=watch.work,
             )
         except KeyboardInterrupt:
-            print(terminal_words()("atlas.kept", folder=atlas_folder(scope)), file=sys.stderr)
+            tell(terminal_words()("atlas.kept", folder=atlas_folder(scope)))
             raise
     if as_json:
-        print(json.dumps(_report(found), ensure_ascii=False))
+        print_json(_report(found))
     else:
         print("\n".join(_lines(found, terminal_words())))
 

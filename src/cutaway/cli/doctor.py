@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cutaway.cli.app import app
+from cutaway.cli.streams import print_json, tell
 from cutaway.cli.training import Json, RunPath
 from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import terminal_words
@@ -48,7 +47,7 @@ def doctor(
     if as_json:
         lines = {"findings": [finding.as_dict() for finding in found], "trials": [asdict(trial) for trial in trials]}
         tried = {"one_batch": [finding.as_dict() for finding in diagnose(one_batch)]} if one_batch else {}
-        print(json.dumps({"run": str(run), **lines, **tried}, ensure_ascii=False))
+        print_json({"run": str(run), **lines, **tried})
     elif treat:
         _print_trials(trials)
 
@@ -82,7 +81,7 @@ def _print_one_batch(run: Run) -> None:
 def _tell_trial(trial: Trial) -> None:
     say = terminal_words()
     reached = trial.problem or say("doctor.reached", loss=f"{trial.loss:.3f}", steps=trial.steps)
-    print(say("doctor.tried", remedy=trial.remedy, reached=reached), file=sys.stderr)
+    tell(say("doctor.tried", remedy=trial.remedy, reached=reached))
 
 
 def _print_trials(trials: Sequence[Trial]) -> None:

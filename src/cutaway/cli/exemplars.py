@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, ModelName, Out, Weights
+from cutaway.cli.streams import tell
 from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import Words, terminal_words
 
@@ -75,7 +75,7 @@ def exemplars(
                 progress=watch.work,
             )
         except KeyboardInterrupt:
-            print(terminal_words()("exemplars.kept", folder=folder), file=sys.stderr)
+            tell(terminal_words()("exemplars.kept", folder=folder))
             raise
     save_and_tell(found, folder, as_json, text="\n".join(_lines(found, terminal_words())), report=_report(found))
 

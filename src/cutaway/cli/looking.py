@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cutaway.cli.app import app
+from cutaway.cli.streams import print_json, tell
 from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import terminal_words
 
@@ -60,7 +59,7 @@ def predict(
     found = Scope(model, weights=weights, trust=trusting(trust, factory)).predict(images)
     ranked = {name: rows[:top] for name, rows in zip(images, found, strict=True)}
     if as_json:
-        print(json.dumps([{"image": name, "classes": rows} for name, rows in ranked.items()], ensure_ascii=False))
+        print_json([{"image": name, "classes": rows} for name, rows in ranked.items()])
         return
     say = terminal_words()
     for name, rows in ranked.items():
@@ -175,7 +174,7 @@ def curves(
         with warnings.catch_warnings(record=True) as caught:
             curves_figure(record.metrics(), path, title=record.name, say=say)
         for warning in caught:
-            print(f"cutaway: {warning.message}", file=sys.stderr)
+            tell(f"cutaway: {warning.message}")
     else:
         raise InputError(f"--out is {path}, expected a name ending in .html, .png, .svg or .pdf")
     print(path)

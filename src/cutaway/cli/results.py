@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cutaway.cli.streams import print_json
 from cutaway.words import terminal_words
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def save_and_tell(
     files = [path.name for path in found.save(folder)]
     if as_json:
         told = {"folder": str(folder), "files": files, **(report or {}), "certificate": found.certificate.as_dict()}
-        print(json.dumps(told, ensure_ascii=False, default=str))
+        print_json(told)
         return
     if text:
         print(text)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cutaway.cli.app import app
+from cutaway.cli.streams import print_json, tell
 from cutaway.cli.trust import Factory, Trust, beginning_with, trusting
 from cutaway.errors import InputError
+from cutaway.plain import short, whole
 from cutaway.words import of_terminal, terminal_words
 
 if TYPE_CHECKING:
     from cutaway.cli.terminal import TerminalWatcher
     from cutaway.runs import Run
 
+_LONGEST_SIDE = 100_000  # pixels
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else anywhere.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="The folder that holds the runs.")]
@@ -159,7 +162,7 @@ def resume(run: RunPath, trust: Trust = False, factory: Factory = None, as_json:
     from cutaway.training import resume as go_on
 
     if open_run(run).info["status"] == "finished" and not as_json:
-        print(terminal_words()("resume.finished", run=run), file=sys.stderr)
+        tell(terminal_words()("resume.finished", run=run))
     with _watched(as_json) as watch:
         done = go_on(run, trust=trusting(trust, factory), watch=watch)
     _finish(done, as_json)
@@ -191,7 +194,7 @@ def evaluate(
     diagnose(record)
     write_page(record.folder, of_terminal())
     if as_json:
-        print(json.dumps(result, ensure_ascii=False))
+        print_json(result)
     else:
         _print_evaluation(result)
 
@@ -211,7 +214,7 @@ def runs(
 
     rows = [run_row(run) for run in list_runs(folder)]
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+        print_json(rows)
         return
     if not rows:
         raise InputError(f"there are no runs in {folder}; `cutaway train shapes --model resnet18` makes one")
@@ -219,7 +222,7 @@ def runs(
     print(table([_run_line(row) for row in rows], terminal_width(), shrink=(say("runs.run"), say("runs.model"))))
     for row in rows:
         if row["status"] == "damaged":
-            print(f"cutaway: {row['problem']}", file=sys.stderr)
+            tell(f"cutaway: {row['problem']}")
 
 
 def _run_line(row: dict[str, Any]) -> dict[str, Any]:
@@ -275,15 +278,19 @@ def summary(
     made = load_model(model, trust=trusting(trust, factory), **options)
     input_shape = made.preprocessing.shape if own and made.preprocessing else options["shape"]
     found = summarize(made.network, size or input_shape)
-    print(json.dumps(found.as_dict(), ensure_ascii=False) if as_json else found.text(terminal_words()))
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        print(found.text(terminal_words()))
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:
     """Read `3x32x32` as channels, height, width."""
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"--input is '{text}', expected channels x height x width, such as 3x32x32")
-    return int(parts[0]), int(parts[1]), int(parts[2])
+    sides = [whole(part, 1, _LONGEST_SIDE) for part in text.lower().replace("×", "x").split("x")]
+    if len(sides) != 3 or None in sides:
+        raise InputError(f"--input is '{short(text)}', expected channels x height x width, such as 3x32x32")
+    channels, height, width = (side or 0 for side in sides)
+    return channels, height, width
 
 
 def _recipe(path: Path | None, settings: list[str], flags: dict[str, Any]) -> dict[str, Any]:
@@ -320,10 +327,10 @@ def _watched(quiet: bool = False) -> Iterator[TerminalWatcher]:
             yield watch
         except Interrupted as stopped:
             told = terminal_words()("terminal.interrupted", command=f"cutaway resume {shlex.quote(str(stopped))}")
-            print(told, file=sys.stderr)
-            raise typer.Exit(130) from stopped
+            tell(told)
+            raise typer.Exit(128 + (stopped.number or signal.SIGINT)) from stopped
         except Diverged as error:
-            print(f"cutaway: {error}", file=sys.stderr)
+            tell(f"cutaway: {error}")
             raise typer.Exit(1) from error
 
 
@@ -337,7 +344,7 @@ def _finish(run: Run, as_json: bool) -> None:
     page = write_page(run.folder, of_terminal())
     ended = run.metrics("epoch")
     if as_json:
-        print(json.dumps({"run": str(run.folder.path), "best_epoch": best_of(ended), **(ended[-1] if ended else {})}))
+        print_json({"run": str(run.folder.path), "best_epoch": best_of(ended), **(ended[-1] if ended else {})})
         return
     best, say, size = best_line(ended), terminal_words(), run.info["data"]["splits"]["val"]["size"]
     if best:

@@ -13,12 +13,13 @@ from PIL import Image
 
 from cutaway.errors import InputError
 from cutaway.files import write_bytes
-from cutaway.web.here import Here
+from cutaway.plain import short, whole
+from cutaway.web.here import MAX_NUMBER, Here
 from cutaway.web.site import HIDDEN, Site
 from cutaway.web.subject import Subject
 
 UPLOADS = f"{HIDDEN}/uploads"
-_OF_DATA = re.compile(r"(train|val|test):(\d{1,9})")
+_OF_DATA = re.compile("(train|val|test):([0-9]{1,9})")
 _UPLOADED = re.compile(r"upload:([0-9a-f]{16})")
 SPLITS = ("test", "val", "train")
 
@@ -73,11 +74,11 @@ def find_image(subject: Subject, name: str, owner: Subject | None = None) -> Cho
     Raises:
         InputError: a name of another form, or an image that is not there.
     """
-    name = f"test:{name}" if name.isdigit() else name
+    name = f"test:{name}" if whole(name, 0, MAX_NUMBER) is not None else name
     uploaded = _UPLOADED.fullmatch(name)
     place = _OF_DATA.fullmatch(name)
     if not uploaded and not place:
-        raise InputError(f"'{name}' names no image; write test:412, or bring an image of your own")
+        raise InputError(f"'{short(name)}' names no image; write test:412, or bring an image of your own")
     owner = owner or subject
     key = ("image", *subject.key, owner.name, name)
     if uploaded:
