@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from cutaway import Scope, evaluate, load_model, resume
+from cutaway import Scope, compare, evaluate, load_model, resume, train
 from cutaway.doctor import try_one_batch, try_remedies
 from cutaway.errors import InputError
-from cutaway.models.trust import permit
+from cutaway.files import Unwritten
+from cutaway.models.trust import Untrusted, permit
 from cutaway.report import write_page, write_report
 from cutaway.runs import Run
 from cutaway.training import Watcher
@@ -185,3 +187,61 @@ def test_an_installed_factory_is_known_by_its_file() -> None:
     model = load_model("torchvision.models.resnet:resnet18", shape=(3, 32, 32))
     assert list(model.code) == ["installed:torchvision.models.resnet"]
     assert len(model.code["installed:torchvision.models.resnet"]) == 64
+
+
+def test_a_record_from_before_code_was_kept(gift: Callable[[str], tuple[Path, Path]]) -> None:
+    """Nobody knows what this machine trained with then, so nothing is claimed."""
+    run, _ = gift("beside")
+    with pytest.raises(Untrusted, match=r"and its record does not say what stood in that code; look at it, then say"):
+        load_model(str(run))
+
+
+def test_a_sibling_that_is_gone_is_named(tmp_path: Path) -> None:
+    run = trained_here(tmp_path)
+    (tmp_path / "code" / "layers.py").unlink()
+    with pytest.raises(Untrusted, match=r"layers\.py, which .*mine was trained with, is not there; look at it"):
+        load_model(str(run.folder.path))
+
+
+def test_a_home_that_cannot_be_written_stops_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+
+    def full(*_: object) -> None:
+        raise Unwritten(tmp_path / "home", full=True)
+
+    monkeypatch.setattr("cutaway.models.trust.write_json", full)
+    monkeypatch.setenv("CUTAWAY_HOME", str(tmp_path / "home"))
+    write_code(tmp_path / "code")
+    heard = Heard()
+    recipe = {"epochs": 1, "batch_size": 32, "precision": "fp32"}
+    run = train("shapes", f"{tmp_path}/code/net.py:make", recipe=recipe, runs=tmp_path / "runs", watch=heard)
+    assert any("this run's own code will need --trust to be opened again" in note for note in heard.notes)
+    with pytest.raises(Untrusted, match="has not trained with"):
+        load_model(run.folder.path)
+
+
+def test_weights_that_are_a_pickle_are_refused(mine: Run, tmp_path: Path) -> None:
+    """Under the name of safetensors as well, in a run and beside a library's network."""
+
+    class Hostile:
+        def __reduce__(self) -> tuple[object, tuple[str, str]]:
+            return open, (str(tmp_path / "mark"), "w")
+
+    run = shutil.copytree(mine.folder.path, tmp_path / "run")
+    for path in (run / "checkpoints" / "epoch-0001.safetensors", tmp_path / "weights.safetensors"):
+        torch.save({"weight": Hostile()}, path)
+    with pytest.raises(InputError, match=r"epoch-0001\.safetensors is damaged"):
+        load_model(run)
+    with pytest.raises(InputError, match=r"weights\.safetensors are damaged or no safetensors file"):
+        load_model("resnet18", weights=tmp_path / "weights.safetensors")
+    assert not (tmp_path / "mark").exists()
+
+
+def test_comparing_runs_by_name(gift: Callable[[str], tuple[Path, Path]], mine: Run) -> None:
+    run, mark = gift("beside")
+    data = mine.info["data"]["source"]
+    with pytest.raises(Untrusted):
+        compare(str(run), mine.folder.path, data, split="train")
+    assert not mark.exists()
+    compare(str(run), mine.folder.path, data, split="train", trust=True)
+    assert mark.exists()

@@ -72,7 +72,7 @@ class Finder(MetaPathFinder):
     @contextmanager
     def importing(self) -> Iterator[None]:
         """The block in which the network's own modules can be imported."""
-        with _one_at_a_time, self._fresh():
+        with _one_at_a_time, self._within(), self._fresh():
             before = list(sys.path)
             self._installed = [one for one in before if Path(one or ".").resolve() != self.root]
             # Without a list of what may run also data beside the modules.
@@ -83,6 +83,22 @@ class Finder(MetaPathFinder):
             finally:
                 sys.meta_path.remove(self)
                 sys.path[:] = before
+
+    @contextmanager
+    def _within(self) -> Iterator[None]:
+        """Where a factory loads another network: that one's code is part of its own, known or noted with it."""
+        outer = next((finder for finder in sys.meta_path if isinstance(finder, Finder)), None)
+        if outer is None:
+            yield
+            return
+        if self.known is None and outer.known is not None:
+            self.known = {self._place(outer.root / name): digest for name, digest in outer.known.items()}
+        sys.meta_path.remove(outer)
+        try:
+            yield
+        finally:
+            sys.meta_path.insert(_after_builtins(), outer)
+            outer.ran |= {outer._place(self.root / name): digest for name, digest in self.ran.items()}
 
     @contextmanager
     def _fresh(self) -> Iterator[None]:
