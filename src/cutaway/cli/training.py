@@ -16,7 +16,7 @@ from cutaway.cli.app import app
 from cutaway.cli.streams import print_json, tell
 from cutaway.cli.trust import Factory, Trust, beginning_with, trusting
 from cutaway.errors import InputError
-from cutaway.plain import short, whole
+from cutaway.plain import one_line, short, whole
 from cutaway.words import of_terminal, terminal_words
 
 if TYPE_CHECKING:
@@ -369,7 +369,7 @@ def _print_evaluation(result: dict[str, Any]) -> None:
     low, high = (f"{end:.2%}" for end in result["accuracy_interval"])
     figures = {"accuracy": f"{result['accuracy']:.2%}", "count": f"{result['size']:,}"}
     part = say.known("split", result["split"])
-    print(say("evaluate.accuracy", run=result["run"], epoch=result["epoch"], split=part, **figures))
+    print(say("evaluate.accuracy", run=one_line(result["run"]), epoch=result["epoch"], split=part, **figures))
     top5 = [] if result["top5"] is None else [say("evaluate.top5", share=f"{result['top5']:.2%}")]
     loss = say("evaluate.loss", loss=f"{result['loss']:.4f}")
     calibration = say("evaluate.calibration", error=f"{result['calibration_error']:.3f}")
