@@ -7,15 +7,10 @@ import os
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 from odd_files import noise, packed
 from PIL import Image, ImageFile
 
-from cutaway.care.faces.detector import Face, _is_sane
-from cutaway.care.faces.geometry import Frame, cut
-from cutaway.care.faces.photograph import fits
-from cutaway.care.faces.settings import Settings
 from cutaway.data import Undecodable, decode
 from cutaway.data.cost import MOST_BYTES
 from cutaway.data.decode import glimpse, probe
@@ -86,28 +81,3 @@ def test_a_packed_file_that_grows_without_end(tmp_path: Path) -> None:
             file.write(bytes(1_000_000))
     with pytest.raises(Unusable, match=r"holds more than 256,000,000 bytes"):
         read_idx(path)
-
-
-@pytest.mark.parametrize(
-    ("box", "eyes", "sane"),
-    [
-        ((10.0, 10.0, 50.0, 60.0), ((25.0, 30.0), (45.0, 30.0)), True),
-        ((-20.0, 10.0, 50.0, 60.0), ((-5.0, 30.0), (15.0, 30.0)), True),  # cut by the frame
-        ((10.0, 10.0, 5000.0, 60.0), ((25.0, 30.0), (45.0, 30.0)), False),
-        ((10.0, 10.0, 50.0, 60.0), ((25.0, 30.0), (9e9, 30.0)), False),
-        ((500.0, 10.0, 50.0, 60.0), ((525.0, 30.0), (545.0, 30.0)), False),
-        ((10.0, 10.0, 0.0, 0.0), ((10.0, 10.0), (10.0, 10.0)), False),
-    ],
-)
-def test_what_a_detector_says_is_held_against_the_photograph(
-    box: tuple[float, float, float, float], eyes: tuple[tuple[float, float], tuple[float, float]], sane: bool
-) -> None:
-    face = Face(box, eyes, (eyes[0][0] + 10, eyes[0][1] + 25), 0.9)
-    assert _is_sane(face, 100, 200) is sane
-
-
-def test_no_cut_is_larger_than_what_lies_around_the_photograph() -> None:
-    giant = Face((0.0, 0.0, 10.0, 10.0), ((0.0, 0.0), (1.0, 0.0)), (0.5, 9_000.0), 0.9)
-    assert not fits(giant, Settings(), (10, 1000))
-    with pytest.raises(ValueError, match="does not lie in a picture"):
-        cut(np.zeros((3, 10, 1000), np.uint8), Frame(0, 0, 1e7, 0), 112)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cutaway.errors import InputError
-from cutaway.files import write_bytes
+from cutaway.files import Unreadable, read_bytes, write_bytes
 from cutaway.plain import short, whole
 from cutaway.web.here import MAX_NUMBER, Here
+from cutaway.web.security import MAX_UPLOAD
 from cutaway.web.site import HIDDEN, Site
 from cutaway.web.subject import Subject
 
@@ -119,9 +120,10 @@ def _fitted(subject: Subject, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _uploaded(subject: Subject, name: str, digest: str) -> Chosen:
     path = subject.site.folder / UPLOADS / digest
-    if not path.is_file():
-        raise InputError(f"the image {name} is no longer kept; bring it again")
-    content = path.read_bytes()
+    try:
+        content = read_bytes(path, MAX_UPLOAD)
+    except Unreadable as error:
+        raise InputError(f"the image {name} is no longer kept ({error}); bring it again") from error
     shape = subject.scope().shape
     if shape is None:
         raise InputError(f"{subject.name} does not say its input size, so an image cannot be fitted to it")
