@@ -73,7 +73,7 @@ def verb(*words: str) -> Ask:
     """A verb of the command line in this process; `RUN` in its words stands for the run's path."""
 
     def ask(run: Path) -> Answer:
-        from cutaway.cli.app import main
+        from cutaway.cli import main
 
         out, err, code = io.StringIO(), io.StringIO(), 0
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

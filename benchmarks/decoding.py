@@ -95,7 +95,7 @@ def one(path: Path) -> None:
     from cutaway.data import cost
 
     with Image.open(io.BytesIO(content)) as image:
-        reckoned = cost.needed(image, content, whole=False)
+        reckoned = cost.needed(image, content)
         before = most_memory()
         image.load()
     took = most_memory() - before

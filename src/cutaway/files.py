@@ -99,7 +99,9 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 def _aside(path: Path) -> tuple[int, str, int]:
     """A new file beside `path`, and a lock on it, by which `remove_leftovers` knows that its writer lives."""
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp"
+        )  # 255 bytes at most
         lock = _locked(name, os.O_RDONLY)
         if lock is not None and os.fstat(lock).st_nlink:
             return handle, name, lock
@@ -289,18 +291,27 @@ def open_regular(path: Path) -> IO[bytes]:
         Unreadable: with the reason in a few words.
     """
     try:
+        _check_regular(os.stat(path).st_mode)  # before it is opened, which alone makes some devices do something
         handle = os.open(path, os.O_RDONLY | _PATIENT)
     except FileNotFoundError as error:
         raise Unreadable("the file does not exist") from error
     except PermissionError as error:
         raise Unreadable("no permission to read it") from error
+    except Unreadable:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
+    try:
+        _check_regular(os.fstat(handle).st_mode)  # again, for it may have been replaced meanwhile
+    except Unreadable:
         os.close(handle)
-        raise Unreadable("a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")
+        raise
     return os.fdopen(handle, "rb")
+
+
+def _check_regular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise Unreadable("a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")
 
 
 def read_json(path: Path) -> Any:

@@ -11,7 +11,9 @@ from odd_files import BAD, BLUE, GOOD, RED, noise, packed, png_of, solid
 from PIL import Image
 
 from cutaway.data import Undecodable, decode
-from cutaway.data.decode import MAX_PIXELS, fit, probe
+from cutaway.data.cost import MAX_PIXELS
+from cutaway.data.decode import probe
+from cutaway.data.pixels import fit
 from cutaway.errors import InputError
 
 
@@ -85,10 +87,10 @@ def test_a_folder_a_pipe_a_broken_link_and_a_missing_file(tmp_path: Path) -> Non
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.png").write_bytes(packed(noise(), "PNG"))
 
-    def refuse(path: object, flags: int) -> int:
+    def refuse(path: str, *_: object) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("cutaway.files.os.open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(Undecodable, match="no permission to read it"):
         decode(tmp_path / "a.png")
 

@@ -10,7 +10,7 @@ import pytest
 
 from cutaway.data import Augmentation, load_data
 from cutaway.data.augment import FLIPS
-from cutaway.data.decode import MAX_PIXELS
+from cutaway.data.cost import MAX_PIXELS
 from cutaway.data.shapes import CLASSES, SIZES
 from cutaway.data.sources import BUILT_IN
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import os
 import unicodedata
 from pathlib import Path
-from typing import Any
 
 import pytest
 from odd_files import noise, packed
 
+from cutaway.data import Undecodable, decode
 from cutaway.data.folder import class_names, list_folder, natural
 from cutaway.errors import InputError
 
@@ -109,6 +109,68 @@ def test_links_are_followed_but_never_in_a_circle(tmp_path: Path) -> None:
     assert [e.file for e in list_folder(view).splits["all"]] == ["a/1.png", "a/broken.png", "b/1.png"]
 
 
+@pytest.mark.parametrize(
+    ("link", "target", "said"),
+    [
+        ("a/sister", "b", "a/sister, because it is a link that leads to a folder that the data set has already"),
+        ("a/up", ".", "a/up, because it is a link that leads upwards"),
+        ("a/far-up", "..", "a/far-up, because it is a link that leads upwards"),
+        ("a/inner/round", "a", "a/inner/round, because it is a link that leads upwards"),
+        ("c", "a", "c, because it is a link that leads to a folder that the data set has already"),
+        ("c", ".", "c, because it is a link that leads upwards"),
+        ("a/out", "../elsewhere/x/up", "a/out/up, because it is a link that leads upwards"),
+    ],
+)
+def test_a_link_that_the_data_set_has_already_is_left_out_and_told(
+    tmp_path: Path, link: str, target: str, said: str
+) -> None:
+    root = make(tmp_path / "set", "a/1.png", "a/inner/2.png", "b/1.png")
+    make(tmp_path / "elsewhere", "x/3.png")
+    (tmp_path / "elsewhere" / "x" / "up").symlink_to(tmp_path / "elsewhere")
+    (root / link).symlink_to((root / target).resolve() if "elsewhere" not in target else tmp_path / "elsewhere" / "x")
+    listing = list_folder(root)
+    assert [e.file for e in listing.splits["all"] if "3.png" not in e.file] == ["a/1.png", "a/inner/2.png", "b/1.png"]
+    assert listing.notes == (f"left out: {said}",)
+
+
+def test_folders_elsewhere_that_link_to_one_another_are_gone_through_once(tmp_path: Path) -> None:
+    root, places = make(tmp_path / "set", "a/1.png", "b/1.png"), [f"p{number}" for number in range(12)]
+    for place in places:
+        make(tmp_path / "web", f"{place}/{place}.png")
+        for other in places:
+            (tmp_path / "web" / place / f"to-{other}").symlink_to(tmp_path / "web" / other)
+    (root / "a" / "web").symlink_to(tmp_path / "web" / "p0")
+    files = [entry.file for entry in list_folder(root).splits["all"]]
+    assert len([file for file in files if file.startswith("a/web/")]) == 12
+
+
+def test_a_hidden_store_in_the_data_set_is_not_had_already(tmp_path: Path) -> None:
+    root = make(tmp_path, ".store/a/1.png", "b/1.png", "c/1.png")
+    (root / "a").symlink_to(root / ".store" / "a")
+    assert [e.file for e in list_folder(root).splits["all"]] == ["a/1.png", "b/1.png", "c/1.png"]
+
+
+def test_a_link_to_itself_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    root = make(tmp_path, "a/1.png", "b/1.png")
+    (root / "a" / "self").symlink_to("self")
+    (root / "loop").symlink_to("loop")
+    assert [e.file for e in list_folder(root).splits["all"]] == ["a/1.png", "a/self", "b/1.png"]
+    with pytest.raises(Undecodable, match="link that leads to itself"):
+        decode(root / "a" / "self")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there can a name hold a line break")
+def test_names_with_control_characters_and_of_255_bytes(tmp_path: Path) -> None:
+    long = "x" * 251 + ".png"
+    root = make(tmp_path, "a/line\nbreak.png", "a/tab\t.png", f"b/{long}", "b/\x7f\u2028.png")
+    files = [entry.file for entry in list_folder(root).splits["all"]]
+    assert files == ["a/line\\nbreak.png", "a/tab\\t.png", "b/\\x7f\\u2028.png", f"b/{long}"]
+    for file in files[:3]:
+        with pytest.raises(Undecodable, match="control character; rename it"):
+            decode(root / file)
+    assert decode(root / files[3]).shape == (3, 24, 24)
+
+
 def test_composed_and_decomposed_names_are_one_class(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
     make(tmp_path, f"train/{composed}/1.png", "train/b/1.png", f"test/{decomposed}/1.png", "test/b/1.png")
@@ -140,6 +202,23 @@ def test_a_folder_that_may_not_be_listed(tmp_path: Path, monkeypatch: pytest.Mon
         list_folder(tmp_path)
 
 
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_folder_in_a_class_that_may_not_be_listed_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainable: bool
+) -> None:
+    root, scandir = make(tmp_path, "a/1.png", "a/shut/2.png", "b/1.png"), os.scandir
+
+    def refuse(path: str | Path) -> object:
+        if str(path).endswith("/shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    listing = list_folder(root, trainable=trainable)
+    assert [entry.file for entry in listing.splits["all"]] == ["a/1.png", "b/1.png"]
+    assert listing.notes == ("left out: a/shut, because it cannot be listed: Permission denied",)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -162,46 +241,3 @@ def test_a_layout_that_is_none(tmp_path: Path, files: list[str], message: str) -
     make(tmp_path, *files)
     with pytest.raises(InputError, match=message):
         list_folder(tmp_path)
-
-
-def test_no_link_leads_back_into_the_data(tmp_path: Path) -> None:
-    """A class is not learnt from the pictures of another, and no circle stops the walk."""
-    root = tmp_path / "pets"
-    for name in ("cat", "dog"):
-        (root / name / "more").mkdir(parents=True)
-        (root / name / f"{name}.png").write_bytes(b"x")
-    outside = tmp_path / "elsewhere"
-    (outside / "deep").mkdir(parents=True)
-    (outside / "far.png").write_bytes(b"x")
-    (outside / "deep" / "round").symlink_to(outside)
-    (root / "cat" / "sister").symlink_to(root / "dog")
-    (root / "cat" / "up").symlink_to(root)
-    (root / "cat" / "around").symlink_to(tmp_path)
-    (root / "cat" / "itself").symlink_to(root / "cat" / "itself")
-    (root / "cat" / "far").symlink_to(outside)
-    (root / "twin").symlink_to(root / "dog")
-    found = list_folder(root)
-    assert found.classes == ("cat", "dog")
-    files = [entry.file for entry in found.splits["all"]]
-    assert files == ["cat/cat.png", "cat/far/far.png", "cat/itself", "dog/dog.png"]  # the decoder names what is broken
-    assert sorted(note.rpartition("/")[2] for note in found.notes) == ["around", "sister", "twin", "up"]
-    assert sum("a link back into the data" in note for note in found.notes) == 4
-
-
-def test_a_folder_that_cannot_be_listed_is_named_and_not_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("cat", "dog"):
-        (tmp_path / name / "locked").mkdir(parents=True)
-        (tmp_path / name / "a.png").write_bytes(b"x")
-    real = os.scandir
-
-    def refuse(path: Any) -> Any:
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr("cutaway.data.folder.os.scandir", refuse)
-    found = list_folder(tmp_path)
-    assert len(found.splits["all"]) == 2
-    assert len([note for note in found.notes if "cannot be listed (Permission denied)" in note]) == 2

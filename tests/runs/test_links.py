@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from cutaway.errors import InputError
 from cutaway.files import alone
 from cutaway.runs import RunFolder, open_run
+from cutaway.runs.links import check_links
 from whole_records import whole_info
 
 
@@ -78,3 +80,26 @@ def test_a_link_that_comes_later_is_seen(folder: RunFolder, tmp_path: Path) -> N
     (folder.path / "checkpoints").symlink_to(tmp_path / "private", target_is_directory=True)
     with pytest.raises(InputError, match="checkpoints is a link"):
         open_run(folder.path)
+
+
+def test_a_link_that_comes_later_and_deeper_is_seen(folder: RunFolder, tmp_path: Path) -> None:
+    folder.snapshot(1).mkdir(parents=True)
+    open_run(folder.path)
+    (folder.snapshot(1) / "maps.png").symlink_to(tmp_path / "private" / "file")
+    with pytest.raises(InputError, match=r"maps\.png is a link"):
+        open_run(folder.path)
+
+
+def test_two_hundred_runs_are_looked_over_in_a_moment(folder: RunFolder) -> None:
+    """Lists look at the first level alone: what a list reads lies there."""
+    for epoch in range(1, 201):
+        folder.snapshot(epoch).mkdir(parents=True)
+        for name in ("maps.png", "kernels.png", "gradients.png", "arrays.safetensors"):
+            (folder.snapshot(epoch) / name).write_bytes(b"")
+    start = time.process_time()
+    for _ in range(200):
+        check_links(folder.path, deep=False)
+    shallow, start = time.process_time() - start, time.process_time()
+    check_links(folder.path)
+    assert shallow < 0.2
+    assert time.process_time() - start < 0.2

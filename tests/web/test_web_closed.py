@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def test_whoever_starts_the_server_may_trust_its_runs(elsewhere: Path) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in KNOWN])
 def test_no_page_runs_anything(mine: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     make: Callable[[Run, Path, Path], Path] = KINDS[kind]
     make(mine, tmp_path, tmp_path / "mark")
     visit = visitor(tmp_path / "runs")

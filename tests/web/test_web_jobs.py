@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from cutaway.errors import InputError
 from cutaway.files import read_json, user_folder, write_json
@@ -35,7 +37,7 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
 def put(jobs: Jobs, kind: str = "predict", about: Any = ABOUT, progress: Any = WAITING, **more: Any) -> str:
     """A job as a folder from elsewhere holds it."""
     name = job_id(kind, about) if isinstance(about, dict) else "0" * 16
-    write_json(jobs.folder / name / "job.json", {"kind": kind, "about": about, "queued": 1.0, **more})
+    write_json(jobs.folder / name / "job.json", {"kind": kind, "about": about, "queued": 1.0} | more)
     write_json(jobs.folder / name / "progress.json", progress)
     return name
 
@@ -93,21 +95,79 @@ def test_a_process_that_a_file_names_is_not_ended(jobs: Jobs, signed: bool) -> N
 
 
 @pytest.mark.parametrize(
-    ("kind", "about", "progress"),
-    [
-        ("__class__", ABOUT, WAITING),
-        ("predict", [], WAITING),
-        ("predict", ABOUT, []),
-        ("predict", ABOUT, {**WAITING, "pid": -1}),
-        ("predict", ABOUT, {**WAITING, "state": "excellent"}),
-        ("predict", ABOUT, {**WAITING, "more": 1}),
-        ("predict", ABOUT, {}),
-    ],
+    ("kind", "about"), [("__class__", ABOUT), ("predict", []), ([], {}), ("predict", {"run": "x" * 2**20})]
 )
-def test_what_is_no_job_is_as_if_it_were_not_there(jobs: Jobs, kind: str, about: Any, progress: Any) -> None:
-    put(jobs, kind, about, progress)
+def test_what_is_no_job_is_as_if_it_were_not_there(jobs: Jobs, kind: Any, about: Any) -> None:
+    put(jobs, kind, about)
     jobs.pump()
     assert jobs.all() == []
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [[], {}, None, {**WAITING, "pid": -1}, {**WAITING, "state": "excellent"}, {**WAITING, "more": 1}],
+)
+def test_damaged_progress_of_a_job_of_ours_is_told(jobs: Jobs, progress: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = put(jobs, progress=progress, signature=signature(jobs.folder, job_id("predict", ABOUT), "predict", ABOUT))
+    if progress is None:
+        (jobs.folder / name / "progress.json").unlink()
+    jobs.pump()
+    found = jobs.find(name)
+    assert found is not None
+    assert found.progress.state == "failed"
+    assert re.fullmatch(r".*progress\.json is damaged: .*; ask for it again", found.progress.error)
+    monkeypatch.setattr(Jobs, "_start", lambda jobs, job: None)
+    assert jobs.want("predict", ABOUT).progress.state == "waiting"
+
+
+def test_job_folders_that_are_links_are_none(jobs: Jobs, tmp_path: Path) -> None:
+    name = put(jobs)
+    (jobs.folder / name).rename(tmp_path / "elsewhere")
+    (jobs.folder / name).symlink_to(tmp_path / "elsewhere")
+    (jobs.folder / ("1" * 16)).symlink_to(tmp_path)
+    assert jobs.all() == []
+    with pytest.raises(InputError, match="is a link, which no job of ours is; remove it"):
+        jobs.want("predict", ABOUT)
+    assert read_json(tmp_path / "elsewhere" / "progress.json") == WAITING
+
+
+@pytest.mark.parametrize(("language", "says"), [("en", "from elsewhere: not started"), ("zh", "来自别处：未启动")])
+def test_the_page_of_trainings_shows_a_strangers_last(tmp_path: Path, language: str, says: str) -> None:
+    app = create_app(Site(tmp_path), 80)
+    jobs = app.state.jobs
+    for name in (7, [], "../x", "a" * 5000, "\x1b", "ok"):
+        put(jobs, "train", {"name": name, "recipe": name}, queued=1e300)
+    mine = {"data": "photos", "model": "resnet18", "name": "mine", "recipe": {}}
+    signed = signature(jobs.folder, job_id("train", mine), "train", mine)
+    put(jobs, "train", mine, {**WAITING, "state": "done"}, signature=signed)
+    page = TestClient(app, base_url="http://127.0.0.1:80").get(
+        f"/train?lang={language}", headers={"host": "127.0.0.1:80"}
+    )
+    assert page.status_code == 200
+    titles = re.findall("<h3>(.*?)</h3>", page.text)
+    assert titles[0].startswith("mine")
+    assert sum(says in title for title in titles) == 6
+
+
+def test_a_worker_of_an_earlier_server_is_known_by_what_the_system_says_of_it(jobs: Jobs) -> None:
+    if not Path("/proc/self/cmdline").is_file():
+        pytest.skip("this system does not say what a process is")
+    name = put(jobs, signature=signature(jobs.folder, job_id("predict", ABOUT), "predict", ABOUT))
+    words = [sys.executable, "-c", "import time; time.sleep(60)"]
+    folders = (jobs.folder / name, jobs.folder / ("0" * 16))
+    ours, other = (
+        subprocess.Popen([*words, "cutaway.web.worker", str(folder)], start_new_session=True) for folder in folders
+    )
+    try:
+        for worker, ended in ((other, False), (ours, True)):
+            write_json(jobs.folder / name / "progress.json", {**WAITING, "state": "running", "pid": worker.pid})
+            jobs.cancel(name)
+            time.sleep(0.2)
+            assert (worker.wait(10) < 0) if ended else (worker.poll() is None)
+    finally:
+        for worker in (ours, other):
+            worker.kill()
+            worker.wait()
 
 
 @pytest.mark.parametrize("name", ["..", "0" * 15, "0" * 17, "G" * 16, "", "²" * 16, "\0" * 16])

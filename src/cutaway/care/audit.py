@@ -128,7 +128,7 @@ def audit(source: str | Path, *, most: int | None = None, progress: Progress | N
     """
     if most is not None and not 0 <= most <= MOST_BITS:
         raise InputError(f"near duplicates differ in 0 to {MOST_BITS} bits of 255; found {most}")
-    data = load_data(source, max_bad=1.0, progress=progress, **options)
+    data = load_data(source, max_bad=1.0, trainable=False, progress=progress, **options)
     splits = list(data.splits.values())
     measures = measure(splits, progress)
     return Audit(

@@ -9,7 +9,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, Out
-from cutaway.cli.trust import Factory, Trust, trusting
+from cutaway.cli.trust import Factory, Trust, trusting_some
 from cutaway.words import Words, terminal_words
 
 if TYPE_CHECKING:
@@ -52,20 +52,12 @@ def compare(
     """
     from cutaway.cli.results import folder_for, save_and_tell
     from cutaway.cli.terminal import TerminalWatcher
-    from cutaway.runs import is_run
-    from cutaway.scope import Scope
     from cutaway.scope.comparison import compare as compare_scopes
-    from cutaway.scope.comparison import shared_data
+    from cutaway.scope.comparison import opened, shared_data
 
+    allowed = trusting_some([first, second], trust, factory)
     with TerminalWatcher(quiet=as_json) as watch:
-        a, b = (
-            Scope(
-                spec,
-                weights=None if is_run(spec) or is_run(spec.rpartition("@")[0]) else weights,
-                trust=trusting(trust, factory),
-            )
-            for spec in (first, second)
-        )
+        a, b = (opened(spec, allowed, weights) for spec in (first, second))
         loaded = shared_data(a, b, data, watch.work)
         found = compare_scopes(a, b, loaded, split=split, layers=layer, images=images, seed=seed, progress=watch.work)
     text = "\n".join(_lines(found, split, len(loaded.splits[split]), terminal_words()))

@@ -14,14 +14,16 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.streams import print_json, tell
-from cutaway.cli.trust import Factory, Trust, trusting
+from cutaway.cli.trust import Factory, Trust, beginning_with, trusting
 from cutaway.errors import InputError
+from cutaway.plain import one_line, short, whole
 from cutaway.words import of_terminal, terminal_words
 
 if TYPE_CHECKING:
     from cutaway.cli.terminal import TerminalWatcher
     from cutaway.runs import Run
 
+_LONGEST_SIDE = 100_000  # pixels
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else anywhere.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="The folder that holds the runs.")]
@@ -138,7 +140,7 @@ def train(
         "keep_together": keep_together or None,
     }
     made = {"weights": weights, "freeze": freeze or None, "change": change or None, "trust": trust or None}
-    with _watched(as_json) as watch:
+    with _watched(as_json) as watch, beginning_with(model):
         run = start(
             data,
             model,
@@ -291,10 +293,11 @@ def summary(
 
 def parse_shape(text: str) -> tuple[int, int, int]:
     """Read `3x32x32` as channels, height, width."""
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"--input is '{text}', expected channels x height x width, such as 3x32x32")
-    return int(parts[0]), int(parts[1]), int(parts[2])
+    sides = [whole(part, 1, _LONGEST_SIDE) for part in text.lower().replace("×", "x").split("x")]
+    if len(sides) != 3 or None in sides:
+        raise InputError(f"--input is '{short(text)}', expected channels x height x width, such as 3x32x32")
+    channels, height, width = (side or 0 for side in sides)
+    return channels, height, width
 
 
 def _recipe(path: Path | None, settings: list[str], flags: dict[str, Any]) -> dict[str, Any]:
@@ -366,7 +369,7 @@ def _print_evaluation(result: dict[str, Any]) -> None:
     low, high = (f"{end:.2%}" for end in result["accuracy_interval"])
     figures = {"accuracy": f"{result['accuracy']:.2%}", "count": f"{result['size']:,}"}
     part = say.known("split", result["split"])
-    print(say("evaluate.accuracy", run=result["run"], epoch=result["epoch"], split=part, **figures))
+    print(say("evaluate.accuracy", run=one_line(result["run"]), epoch=result["epoch"], split=part, **figures))
     top5 = [] if result["top5"] is None else [say("evaluate.top5", share=f"{result['top5']:.2%}")]
     loss = say("evaluate.loss", loss=f"{result['loss']:.4f}")
     calibration = say("evaluate.calibration", error=f"{result['calibration_error']:.3f}")

@@ -27,6 +27,8 @@ _SYSTEM_NAMES = {
 _SIDE_FILES = {"txt", "csv", "tsv", "json", "jsonl", "xml", "yaml", "yml", "md", "db", "ini", "py", "log"}
 _PREFIX = re.compile(r"(\d+)\s*-\s*(?=\S)")
 _NUMBER = re.compile(r"(\d+)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_MOST_NOTES = 20
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,22 @@ def class_names(folders: list[str]) -> tuple[str, ...]:
 def list_folder(root: Path, *, trainable: bool = True) -> Listing:
     """Find the splits, the classes and their files below `root`; a layout that is none is an `InputError`.
 
-    Without `trainable`, one class is enough, and a class may be missing in a split.
+    A link to a folder elsewhere is followed; none that leads upwards, or to a folder that the data set has already.
+    What is left out for that, or because it cannot be listed, is in the notes.
+
+    Without `trainable`, one class is enough, a class may be missing in a split, and a class folder that cannot be
+    listed is only noted.
     """
+    walk = _Walk(root, strict=trainable)
     try:
-        look = _Look(root)
-        roots, notes = _split_roots(look)
-        found = {split: _class_files(look, folder) for split, folder in roots.items()}
+        roots, notes = _split_roots(walk)
+        walk.held = [os.path.realpath(folder) for folder in roots.values()]
+        found = {split: _class_files(walk, folder) for split, folder in roots.items()}
     except OSError as error:
         raise InputError(
             f"{error.filename} cannot be listed ({error.strerror}); make it readable or remove it"
         ) from error
+    notes += walk.notes()
     names = sorted({name for files in found.values() for name in files}, key=natural)
     if trainable or not names:
         _check_classes(root, names, found)
@@ -86,51 +94,13 @@ def list_folder(root: Path, *, trainable: bool = True) -> Listing:
         )
         for split, files in found.items()
     }
-    return Listing(class_names(names), splits, (*notes, *dict.fromkeys(look.left_out)))
+    return Listing(class_names(names), splits, tuple(notes))
 
 
-class _Look:
-    """A walk through a data set, and what was left out on the way."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.real = os.path.realpath(root)
-        self.left_out: list[str] = []
-
-    def entries(self, folder: str | Path, *, needed: bool) -> list[os.DirEntry[str]]:
-        """What lies in a folder; one that cannot be listed is left out, but for a class or a split, which is needed."""
-        try:
-            return list(os.scandir(folder))
-        except OSError as error:
-            if needed:
-                raise
-            self.left_out.append(f"left out, as it cannot be listed ({error.strerror}): {_printable(str(folder))}")
-            return []
-
-    def is_folder(self, entry: os.DirEntry[str]) -> bool:
-        """Whether an entry is a folder to look into; a link that leads in a circle, or nowhere, is none."""
-        try:
-            return entry.is_dir() and not (entry.is_symlink() and self._leads_back(entry.path))
-        except OSError:  # a link to itself: as a file that cannot be read, it gets its reason like any other
-            return False
-
-    def _leads_back(self, path: str) -> bool:
-        """Whether a link leads to what the data set holds already, or to a folder around it."""
-        leads = os.path.realpath(path)
-        back = _is_inside(leads, self.real) or _is_inside(self.real, leads)
-        if back:
-            self.left_out.append(f"left out, as a link back into the data: {_printable(path)}")
-        return back
-
-
-def _is_inside(inner: str, outer: str) -> bool:
-    return inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep)
-
-
-def _split_roots(look: _Look) -> tuple[dict[str, Path], list[str]]:
+def _split_roots(walk: _Walk) -> tuple[dict[str, Path], list[str]]:
     """The folder of each split; {"all": folder} when the classes are not split yet."""
-    found: dict[str, Path] = {}
-    root, folders = look.root, list(_folders(look, look.root))
+    root, found = walk.root, dict[str, Path]()
+    folders = list(walk.folders(root))
     for name, folder in folders:
         split = _SPLITS.get(name.casefold())
         if split and split in found:
@@ -140,52 +110,119 @@ def _split_roots(look: _Look) -> tuple[dict[str, Path], list[str]]:
     if len(found) == 1 and len(folders) == 1 and "train" in found:
         return {"all": found["train"]}, [f"{root} holds only train/, which was split into train, val and test"]
     if "train" in found and len(found) > 1:
-        others = [name for name, folder in folders if folder not in found.values()]
+        others = [printable(name) for name, folder in folders if folder not in found.values()]
         return found, [f"left out, as no split: {', '.join(others)}"] if others else []
     return {"all": root}, []
 
 
-def _class_files(look: _Look, folder: Path) -> dict[str, list[tuple[str, int, int]]]:
+def _class_files(walk: _Walk, folder: Path) -> dict[str, list[tuple[str, int, int]]]:
     """The files of each class folder that has any, by the folder's name, in natural order."""
     found: dict[str, list[tuple[str, int, int]]] = {}
-    for name, path in _folders(look, folder):
-        prefix = _printable(path.relative_to(look.root).as_posix())
-        files = sorted(_walk(look, str(path), prefix, (str(path.resolve()),)), key=lambda item: natural(item[0]))
+    for name, path in walk.folders(folder):
+        files = sorted(walk.files(path), key=lambda item: natural(item[0]))
         if files:
-            found.setdefault(unicodedata.normalize("NFC", _printable(name)), []).extend(files)
+            found.setdefault(unicodedata.normalize("NFC", printable(name)), []).extend(files)
     return found
 
 
-def _folders(look: _Look, folder: Path) -> Iterator[tuple[str, Path]]:
-    for entry in look.entries(folder, needed=True):
-        if not _ignored(entry.name) and look.is_folder(entry):
-            yield entry.name, Path(entry.path)
+class _Walk:
+    """A walk through the folders below `root`, and what it left out on its way."""
 
+    def __init__(self, root: Path, strict: bool) -> None:
+        self.root = root
+        self.strict = strict
+        self._real = os.path.realpath(root)
+        self.held = [self._real]
+        self._left_out: dict[str, str] = {}
 
-def _walk(look: _Look, folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:
-    """(path below the source, size, time of change) of every file that may be an image; no link is followed back."""
-    for entry in look.entries(folder, needed=len(above) == 1):
-        path = f"{prefix}/{_printable(entry.name)}"
-        if _ignored(entry.name):
-            continue
-        if look.is_folder(entry):
-            real = os.path.realpath(entry.path)
-            if real not in above:  # a folder elsewhere may hold links in a circle of its own
-                yield from _walk(look, entry.path, path, (*above, real))
-        elif os.path.isdir(entry.path):
-            continue  # left out, and said
-        elif entry.name.rpartition(".")[2].casefold() not in _SIDE_FILES:
-            broken = entry.is_symlink() and not os.path.exists(entry.path)
-            try:
-                status = entry.stat(follow_symlinks=not broken)
-            except FileNotFoundError:  # it was there when the folder was listed
+    def folders(self, folder: Path) -> Iterator[tuple[str, Path]]:
+        """The folders in `folder` that count, by name."""
+        for entry in os.scandir(folder):
+            if _is_folder(entry) and not _ignored(entry.name) and self._may_follow(entry, os.path.realpath(folder)):
+                yield entry.name, Path(entry.path)
+
+    def files(self, folder: Path) -> Iterator[tuple[str, int, int]]:
+        """(path below the root, size, time of change) of every file below a class folder that may be an image."""
+        prefix = printable(folder.relative_to(self.root).as_posix())
+        # Each folder once in a class: links between folders elsewhere may make more ways than anybody can go.
+        yield from self._below(str(folder), prefix, {os.path.realpath(folder)}, outermost=True)
+
+    def _below(self, folder: str, prefix: str, seen: set[str], outermost: bool) -> Iterator[tuple[str, int, int]]:
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            if outermost and self.strict:
+                raise
+            self._left_out[prefix] = f"it cannot be listed: {error.strerror}"
+            return
+        here = os.path.realpath(folder)
+        for entry in entries:
+            path = f"{prefix}/{printable(entry.name)}"
+            if _ignored(entry.name):
                 continue
-            # A file put in place with an old date has a new st_ctime, so the later of the two tells.
-            yield path, status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)
+            if _is_folder(entry):
+                real = os.path.realpath(entry.path)
+                if not self._may_follow(entry, here):
+                    continue
+                if real in seen:
+                    self._left_out[path] = "it leads to a folder that its class has already"
+                    continue
+                seen.add(real)
+                yield from self._below(entry.path, path, seen, outermost=False)
+            elif entry.name.rpartition(".")[2].casefold() not in _SIDE_FILES:
+                yield path, *_size_and_date(entry)
+
+    def _may_follow(self, entry: os.DirEntry[str], here: str) -> bool:
+        """Whether a folder is none of a link that leads upwards or into the data set, which has it already."""
+        if not entry.is_symlink():
+            return True
+        real = os.path.realpath(entry.path)
+        upwards = any(_holds(real, place) for place in (here, self._real))
+        if upwards or self._has(real):
+            path = printable(Path(entry.path).relative_to(self.root).as_posix())
+            why = "upwards" if upwards else "to a folder that the data set has already"
+            self._left_out[path] = f"it is a link that leads {why}"
+            return False
+        return True
+
+    def _has(self, real: str) -> bool:
+        holders = [folder for folder in self.held if _holds(folder, real)]
+        return any(not any(map(_ignored, Path(real).relative_to(folder).parts)) for folder in holders)
+
+    def notes(self) -> list[str]:
+        """What was left out and why, one sentence for each."""
+        some = [f"left out: {path}, because {why}" for path, why in list(self._left_out.items())[:_MOST_NOTES]]
+        more = len(self._left_out) - len(some)
+        return [*some, f"left out: {more:,} more folders"] if more > 0 else some
 
 
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()
+def _holds(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: counted as a file, which the decoder then names
+        return False
+
+
+def _size_and_date(entry: os.DirEntry[str]) -> tuple[int, int]:
+    """Size and latest change of a file; of the link itself where it leads nowhere; 0 of what is gone already."""
+    for follow in (True, False):
+        try:
+            status = entry.stat(follow_symlinks=follow)
+        except OSError:  # a broken link, or none of its bytes may be seen: the decoder says which
+            continue
+        # A file put in place with an old date has a new st_ctime, so the later of the two tells.
+        return status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)
+    return 0, 0
+
+
+def printable(name: str) -> str:
+    """A name that can be printed, kept as JSON and be a line of a list: what is odd in it is spelled out."""
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _ignored(name: str) -> bool:

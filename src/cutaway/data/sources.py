@@ -16,8 +16,8 @@ from PIL import Image
 
 from cutaway.data.cache import Progress
 from cutaway.data.dataset import Split
-from cutaway.data.decode import fit, to_array, to_mode
 from cutaway.data.parallel import usable_cores
+from cutaway.data.pixels import fit, to_array, to_mode
 from cutaway.data.readers import Arrays, Unusable, read_cifar10, read_cifar100, read_fashion_mnist, read_mnist
 from cutaway.data.shapes import load_shapes
 from cutaway.data.stores import ArrayImages

@@ -15,7 +15,7 @@ from torch import nn
 
 from cutaway.errors import InputError, unknown
 from cutaway.models.importing import Finder
-from cutaway.models.trust import INSTALLED, Code, digest_of, installed_file, root_of
+from cutaway.models.trust import INSTALLED, Code, Untrusted, digest_of, installed_file, root_of
 
 _CLASSES = ("num_classes", "classes")
 _CHANNELS = ("in_channels", "in_chans", "channels")
@@ -50,7 +50,7 @@ def call_factory(
         try:
             network = factory(**arguments)
         except Exception as error:  # the user's code may raise anything
-            raise InputError(f"{spec} raised {_sentence(error)}") from error
+            raise _hidden(place, finder, error) or InputError(f"{spec} raised {_sentence(error)}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"{spec} returned a {type(network).__name__}; a factory returns a torch.nn.Module")
     return network, finder.ran or _installed(place)
@@ -67,7 +67,7 @@ def _module(place: str, finder: Finder) -> ModuleType:
     except InputError:
         raise
     except ModuleNotFoundError as error:
-        raise InputError(
+        raise _hidden(place, finder, error) or InputError(
             f"{place} cannot be imported: there is no module '{error.name}' here; install it or check the name"
         ) from error
     except SyntaxError as error:
@@ -76,6 +76,12 @@ def _module(place: str, finder: Finder) -> ModuleType:
         ) from error
     except Exception as error:  # the user's module may raise anything
         raise InputError(f"{place} cannot be imported: it raised {_sentence(error)}") from error
+
+
+def _hidden(place: str, finder: Finder, error: Exception) -> InputError | None:
+    """The reason of an import that failed because what is there was not known."""
+    file = finder.hidden.get(error.name or "") if isinstance(error, ModuleNotFoundError) else None
+    return Untrusted(f"{place} imports {file}, which was not run when it was trained with") if file else None
 
 
 def _from_file(path: Path, finder: Finder) -> ModuleType:

@@ -82,10 +82,12 @@ class _Request:
 
 def _make(request: _Request) -> Model:
     spec = request.spec
+    if _is_run(spec) and spec not in builtin.model_names():
+        return _from_run(request)
+    if isinstance(request.trust, str):
+        raise InputError(f"{spec} is no run, whose network another factory could make; leave out {request.trust}")
     if spec in builtin.model_names():
         return _builtin(request)
-    if _is_run(spec):
-        return _from_run(request)
     if ":" in spec:
         return _foreign(request)
     raise unknown("model", spec, builtin.model_names())
@@ -152,6 +154,7 @@ def _from_run(request: _Request) -> Model:
         request,
         spec=allowed.spec,
         code=allowed.code,
+        trust=False,
         classes=request.classes or classes,
         shape=shape,
         weights=run.weights(epoch),

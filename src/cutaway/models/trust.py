@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cutaway.errors import InputError
 from cutaway.files import Unreadable, read_bytes, user_folder, write_json
+from cutaway.models.builtin import model_names
+from cutaway.runs import is_run, resolve
 
 MOST_SOURCE = 16 * 2**20
 """The most bytes of a Python file that is run."""
@@ -40,6 +43,25 @@ def is_own_code(spec: str) -> bool:
     return ":" in spec and not spec.startswith(("torchvision:", "timm:"))
 
 
+class Untrusted(InputError):  # noqa: N818  # it reads as what it says of the code
+    """Code that nobody named in this command and that this machine does not know.
+
+    Args:
+        why: what it is, the first half of the sentence.
+        there: whether it is there to be run.
+    """
+
+    def __init__(self, why: str, there: bool = True) -> None:
+        name = "--model FILE.py:FACTORY"
+        run = f"look at it, then say --trust to run it, or {name} to run another (in Python: trust=True or a factory)"
+        super().__init__(f"{why}; {run if there else f'say where it is with {name} (in Python: trust=...)'}")
+        self.why, self.there = why, there
+
+    def instead(self, trust: str, missing: str = "put it back") -> InputError:
+        """The sentence with the ways out of a place that has others."""
+        return InputError(f"{self.why}; {trust if self.there else missing}")
+
+
 def permit(spec: str, code: Code, trust: bool | str, whose: str) -> Permit:
     """The network of a run, if it may be built.
 
@@ -50,30 +72,56 @@ def permit(spec: str, code: Code, trust: bool | str, whose: str) -> Permit:
         whose: the run, for the message.
 
     Raises:
-        InputError: it is code that nobody named in this command, and that this machine did not train with.
+        Untrusted: it is code that nobody named in this command, and that this machine did not train with.
+        InputError: the record names no network, or a factory was named for a library's.
     """
     if not is_own_code(spec):
+        if ":" not in spec and spec not in model_names():
+            raise InputError(f"the network of {whose} is '{spec}', which is no name of a network that can be built")
+        if isinstance(trust, str):
+            raise InputError(f"the network of {whose} is {spec}, which no factory makes; leave out {trust}")
         return Permit(spec)
-    if isinstance(trust, str):
-        return Permit(trust)
     if trust:
-        return Permit(spec)
-    ways = "say --trust to run it, or --model FILE.py:FACTORY to name another (in Python: trust=...)"
-    place = spec.rpartition(":")[0]
-    if place.endswith(".py") and not Path(place).is_file():
-        raise InputError(f"the network of {whose} is made by {spec}, and there is no such file here; {ways}")
-    if not code or not _known(spec, code).is_file():
-        raise InputError(
-            f"the network of {whose} is made by {spec}, which is code that this machine has not trained with; "
-            f"look at it, then {ways}"
-        )
-    changed = [name for name, digest in code.items() if digest_of(locate(spec, name)) != digest]
-    if changed:
-        raise InputError(
-            f"{locate(spec, changed[0]) or changed[0]} is not what {whose} was trained with: it has changed since, and "
-            f"the network may be another; put the old file back, or {ways}"
-        )
+        return Permit(trust if isinstance(trust, str) else spec)
+    _check_known(spec, code, f"the network of {whose} is made by {spec}")
+    for name, digest in code.items():
+        if digest_of(locate(spec, name)) != digest:
+            raise _changed(locate(spec, name), name, whose)
     return Permit(spec, code)
+
+
+def _check_known(spec: str, code: Code, made: str) -> None:
+    place = spec.rpartition(":")[0]
+    if place.endswith(".py") and not os.path.isfile(place):
+        raise Untrusted(f"{made}, and there is no such file here", there=False)
+    if not code:
+        raise Untrusted(f"{made}, and its record does not say what stood in that code")
+    if not _known(spec, code).is_file():
+        raise Untrusted(f"{made}, which is code that this machine has not trained with")
+    compiled = [name for name in code if not name.endswith(".py") and not name.startswith(INSTALLED)]
+    if compiled:
+        raise Untrusted(f"{made}, which imports {compiled[0]}, and without source that cannot be run as it was checked")
+
+
+def _changed(path: Path | None, name: str, whose: str) -> Untrusted:
+    if path is None or not path.is_file():
+        return Untrusted(f"{path or name}, which {whose} was trained with, is not there")
+    return Untrusted(
+        f"{path} is not what {whose} was trained with: its content is another, and the network may be; put the old "
+        "file back"
+    )
+
+
+def concerning(spec: str, trust: bool | str) -> bool | str:
+    """Of what is trusted, what is about this model of several: a factory is for the runs of one's own code.
+
+    Raises:
+        InputError: `spec` looks like a run and cannot be read.
+    """
+    if not isinstance(trust, str):
+        return trust
+    is_one = is_run(spec) or is_run(spec.rpartition("@")[0])
+    return trust if is_one and is_own_code(resolve(spec)[0].info["model"]["spec"]) else False
 
 
 def remember(spec: str, code: Code) -> None:
@@ -84,9 +132,10 @@ def remember(spec: str, code: Code) -> None:
 
 
 def _known(spec: str, code: Code) -> Path:
-    # Without its path: the same file in another place is the same code. Another factory of it is not.
-    about = json.dumps([spec.rpartition(":")[2], sorted(code.items())])
-    return user_folder() / "trusted" / f"{hashlib.sha256(about.encode()).hexdigest()}.json"
+    place, _, factory = spec.rpartition(":")
+    # Without its folder: the same code in another place is the same. Another file or factory of it is not.
+    about = json.dumps([Path(place).name if place.endswith(".py") else place, factory, sorted(code.items())])
+    return user_folder() / "trusted" / f"{hashlib.sha256(about.encode('utf-8', 'surrogatepass')).hexdigest()}.json"
 
 
 def root_of(spec: str) -> Path:
@@ -96,11 +145,10 @@ def root_of(spec: str) -> Path:
 
 
 def locate(spec: str, name: str) -> Path | None:
-    """The file that a name in a network's code stands for; None for a place that is none of its own."""
+    """The file that a name in a network's code stands for; None for a module that is not installed."""
     if name.startswith(INSTALLED):
         return installed_file(name.removeprefix(INSTALLED))
-    path = root_of(spec) / name
-    return path if path.resolve().is_relative_to(root_of(spec).resolve()) else None
+    return root_of(spec) / name
 
 
 INSTALLED = "installed:"

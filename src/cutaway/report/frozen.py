@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +82,7 @@ class _Report:
     def _networks(self, against: str | None) -> None:
         """What needs the network and its data: images and the comparison."""
         from cutaway.data import load_recorded
+        from cutaway.models.trust import concerning
         from cutaway.scope import Scope
 
         try:
@@ -91,12 +93,14 @@ class _Report:
         try:
             scope = Scope(f"{self.run.folder.path}@{self.epoch}", trust=self.trust)
         except InputError as error:
+            if isinstance(self.trust, str):
+                raise  # who named a factory wants that network
             self.notes.append(self.say("report.no_network", reason=error))
             return
         self._images(scope, data)
         other = against or self._first_epoch()
         if other:
-            self._comparison(Scope(other, trust=self.trust), scope, data)
+            self._comparison(Scope(other, trust=concerning(other, self.trust)), scope, data)
 
     def _first_epoch(self) -> str:
         first = self.run.epochs[0]
@@ -123,7 +127,9 @@ class _Report:
     def _units(self, limit: int) -> None:
         atlas = find_atlas(self.run, self.epoch)
         if atlas is None:
-            command = f"cutaway atlas {self.run.folder.path}@{self.epoch} {self.run.info['data']['source']}"
+            command = shlex.join(
+                ["cutaway", "atlas", f"{self.run.folder.path}@{self.epoch}", self.run.info["data"]["source"]]
+            )
             self.notes.append(self.say("report.no_atlas", command=command))
             return
         self.notes += add_layers(self.book, atlas, limit, self.say)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 
 from cutaway.errors import InputError
 from cutaway.files import alone, explain_disk_errors, remove_leftovers
@@ -78,7 +79,9 @@ def need_unborn(path: Path) -> None:
     if path.exists() and not is_unborn(path):
         if not (path / "run.json").is_file():
             raise InputError(f"{path} exists already and is no run; choose another --run")
-        raise InputError(f"{path} exists already; choose another --run, or `cutaway resume {path}` continues it")
+        raise InputError(
+            f"{path} exists already; choose another --run, or `cutaway resume {quote(str(path))}` continues it"
+        )
 
 
 def _made(path: Path) -> Path:

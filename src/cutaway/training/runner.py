@@ -104,7 +104,7 @@ def resume(
 def _run(session: Session, watch: Watcher, stop: StopRequest) -> Run:
     """Train, and keep the run's status true; the caller holds its lock."""
     folder = session.folder
-    remember(session.model.spec, session.model.code)
+    _remember(session, watch)
     with _resumable(folder.path):
         folder.update(status="training")
         try:
@@ -120,6 +120,14 @@ def _run(session: Session, watch: Watcher, stop: StopRequest) -> Run:
             raise
         folder.update(status="finished")
     return Run(folder)
+
+
+def _remember(session: Session, watch: Watcher) -> None:
+    """From now on this machine knows the network's code; where it may not write that down, it is told."""
+    try:
+        remember(session.model.spec, session.model.code)
+    except Unwritten as error:
+        watch.note(f"{error.path} cannot be written, so this run's own code will need --trust to be opened again")
 
 
 @contextmanager

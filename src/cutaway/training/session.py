@@ -19,11 +19,12 @@ from cutaway.data import Batch, Dataset, Split, augment, load_data, load_recorde
 from cutaway.errors import InputError
 from cutaway.files import remove_leftovers
 from cutaway.models import Model, Preprocessing, initialize, load_model, train_mode
-from cutaway.models.trust import permit
+from cutaway.models.trust import Permit, permit
 from cutaway.models.weights import fit_weights
 from cutaway.restoring import untouched
 from cutaway.runs import Run, RunFolder
 from cutaway.runs.logs import mend
+from cutaway.runs.schema import ModelRecord
 from cutaway.training.measure import prepared
 from cutaway.training.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors
 from cutaway.training.precision import Plan, choose_device, choose_plan, fixed_plan, prepare_backend, remembered_plan
@@ -187,16 +188,17 @@ def continued_session(
     remove_leftovers(run.folder.path)
     if info.get("watched"):
         raise InputError(f"{run.folder.path} is the record of a loop that is not Cutaway's; continue it there")
+    described = info["model"]
+    named = Permit(described["spec"]) if model else None
+    allowed = named or permit(described["spec"], described.get("code", {}), trust, str(run.folder.path))
     dataset = load_recorded(run, data, progress=watch.work)
     recipe = make_recipe(info["recipe"], place=str(run.folder.run_json))
     plan = Plan(**info["plan"])
     choose_device(plan.device)
     torch.set_num_threads(info["environment"].get("threads", torch.get_num_threads()))
-    described = info["model"]
     if described["preprocessing"] is None:
         raise InputError(f"{run.folder.run_json} does not say how its input is standardised, so it cannot go on")
     preprocessing = Preprocessing.from_dict(described["preprocessing"])
-    allowed = permit(described["spec"], described.get("code", {}), trust or model is not None, str(run.folder.path))
     network = model or load_model(
         allowed.spec,
         code=allowed.code,
@@ -207,10 +209,19 @@ def continued_session(
     )
     session = _session(run.folder, dataset, network, recipe, plan)
     session.restore(watch)
-    if network.code != described.get("code", {}) and network.code:
-        watch.note(f"{run.name} goes on with other code than it was begun with ({', '.join(network.code)})")
-        run.folder.update(model={**described, "spec": network.spec, "code": network.code})
+    _keep_code(run, described, network, watch)
     return session
+
+
+def _keep_code(run: Run, described: ModelRecord, network: Model, watch: Watcher) -> None:
+    """Say that a run goes on with other code than it was begun with, and write down which."""
+    before = described.get("code", {})
+    if not network.code or (network.code, network.spec) == (before, described["spec"]):
+        return
+    other = sorted(name for name in {**before, **network.code} if before.get(name) != network.code.get(name))
+    if before and other:
+        watch.note(f"{run.name} goes on with other code than it was begun with: {', '.join(other)}")
+    run.folder.update(model={**described, "spec": network.spec, "code": network.code})
 
 
 def _session(folder: RunFolder, data: Dataset, model: Model, recipe: Recipe, plan: Plan) -> Session:

@@ -51,9 +51,9 @@ def images(here: Here) -> Response:
         return sentence_page(here, 404, here.words("images.no_data", name=subject.name))
     split = here.chosen("split", [one for one in SPLITS if one in data.splits])
     arrays = kept.read_answers(subject, split)
-    cell = [_number(here, key, len(data.classes)) for key in ("true", "given")]
+    cell = [here.number(key, len(data.classes) - 1) for key in ("true", "given")]
     rows = _rows(Answers(arrays["labels"], arrays["predicted"], arrays["probability"]), *cell) if arrays else []
-    first = min(max(0, _number(here, "from", 10**9) or 0), max(0, len(rows) - 1)) // PAGE * PAGE
+    first = min(here.number("from") or 0, max(0, len(rows) - 1)) // PAGE * PAGE
     return here.page(
         "images.html.j2",
         f"{title} · {subject.name}",
@@ -79,11 +79,6 @@ def _rows(answers: Answers, true: int | None, given: int | None) -> list[int]:
         rows = np.flatnonzero((answers.labels == true) & (answers.predicted == true))
         return [int(row) for row in rows[np.argsort(answers.probability[rows], kind="stable")]]
     return answers.mistakes(true, given)
-
-
-def _number(here: Here, key: str, below: int) -> int | None:
-    text = here.request.query_params.get(key, "")
-    return int(text) if text.isdigit() and int(text) < below else None
 
 
 def _answered(subject: Subject, split: str, rows: Sequence[int], arrays: dict[str, Any]) -> list[Answered]:
@@ -192,7 +187,7 @@ def _steps(here: Here, subject: Subject, chosen: Chosen) -> Iterator[Step]:
 
 def measure(here: Here) -> Response:
     """Ask for what the network says of every image of a split."""
-    subject, split = Subject.of(here), here.request.query_params.get("split", "test")
+    subject, split = Subject.of(here), here.chosen("split", SPLITS)
     return here.begin("predict", {**about_subject(subject), "split": split})
 
 

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cutaway.errors import InputError
-from cutaway.files import write_bytes
-from cutaway.web.here import Here
+from cutaway.files import Unreadable, read_bytes, write_bytes
+from cutaway.plain import short, whole
+from cutaway.web.here import MAX_NUMBER, Here
+from cutaway.web.security import MAX_UPLOAD
 from cutaway.web.site import HIDDEN, Site
 from cutaway.web.subject import Subject
 
 UPLOADS = f"{HIDDEN}/uploads"
-_OF_DATA = re.compile(r"(train|val|test):(\d{1,9})")
+_OF_DATA = re.compile("(train|val|test):([0-9]{1,9})")
 _UPLOADED = re.compile(r"upload:([0-9a-f]{16})")
 SPLITS = ("test", "val", "train")
 
@@ -73,11 +75,11 @@ def find_image(subject: Subject, name: str, owner: Subject | None = None) -> Cho
     Raises:
         InputError: a name of another form, or an image that is not there.
     """
-    name = f"test:{name}" if name.isdigit() else name
+    name = f"test:{name}" if whole(name, 0, MAX_NUMBER) is not None else name
     uploaded = _UPLOADED.fullmatch(name)
     place = _OF_DATA.fullmatch(name)
     if not uploaded and not place:
-        raise InputError(f"'{name}' names no image; write test:412, or bring an image of your own")
+        raise InputError(f"'{short(name)}' names no image; write test:412, or bring an image of your own")
     owner = owner or subject
     key = ("image", *subject.key, owner.name, name)
     if uploaded:
@@ -118,9 +120,10 @@ def _fitted(subject: Subject, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _uploaded(subject: Subject, name: str, digest: str) -> Chosen:
     path = subject.site.folder / UPLOADS / digest
-    if not path.is_file():
-        raise InputError(f"the image {name} is no longer kept; bring it again")
-    content = path.read_bytes()
+    try:
+        content = read_bytes(path, MAX_UPLOAD)
+    except Unreadable as error:
+        raise InputError(f"the image {name} is no longer kept ({error}); bring it again") from error
     shape = subject.scope().shape
     if shape is None:
         raise InputError(f"{subject.name} does not say its input size, so an image cannot be fitted to it")

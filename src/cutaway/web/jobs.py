@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from cutaway.errors import InputError
-from cutaway.files import Unwritten, alone, read_json, write_json
-from cutaway.runs.checked import CLOSED, Range, Wrong, check
+from cutaway.files import Unreadable, alone, parse_json, read_bytes, write_json
+from cutaway.runs.checked import CLOSED, Range, check
 from cutaway.web.signing import is_ours, signature
 
 KINDS = ("predict", "explain", "atlas", "compare", "train")
 BEAT = 1.0  # seconds between two signs of life
 _SILENT = 15.0  # seconds without one, and a worker counts as dead
+_MOST = 1_000_000  # bytes of a record
 _OPEN = ("waiting", "running")
 _ID = re.compile("[0-9a-f]{16}")
 WORKER = "cutaway.web.worker"
@@ -107,7 +108,8 @@ class Jobs:
     """
 
     def __init__(self, folder: Path, root: Path, trust: bool = False) -> None:
-        self.folder, self.root, self.trust = folder, root, trust
+        # Whole paths, by which a worker is known again from whichever folder its server was started.
+        self.folder, self.root, self.trust = Path(os.path.abspath(folder)), Path(os.path.abspath(root)), trust
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.RLock()
         self._stopping = threading.Event()
@@ -122,10 +124,12 @@ class Jobs:
             found = self.find(name)
             if found is None or (not found.open and (again or found.progress.state != "done")):
                 path = self.folder / name
+                if os.path.islink(path):
+                    raise InputError(f"{path} is a link, which no job of ours is; remove it")
                 signed = signature(self.folder, name, kind, about)
                 record = {"kind": kind, "about": dict(about), "queued": time.time(), "signature": signed}
-                write_json(path / "job.json", record)
                 write_json(path / "progress.json", asdict(Progress()))
+                write_json(path / "job.json", record)  # the last: from now on it is a job of ours
             self.pump()
             fresh = self.find(name)
         assert fresh is not None
@@ -134,24 +138,21 @@ class Jobs:
     def find(self, name: str) -> Job | None:
         """A job by its id; a running one whose worker has died has failed."""
         path = self.folder / name
-        if not _ID.fullmatch(name) or path.is_symlink() or not (path / "job.json").is_file():
+        if not _ID.fullmatch(name) or os.path.islink(path) or not os.path.isfile(path / "job.json"):
             return None
         try:
             job, ours = read_job(path)
-            progress = self._progress(name)
-        except (InputError, FileNotFoundError):
-            return None  # damaged: it is as if it had not been asked for
-        found = Job(name, job["kind"], job["about"], job["queued"], progress)
-        return self._checked(found) if ours else replace(found, progress=Progress("foreign"))
+        except InputError:
+            return None  # nobody can say what was asked for
+        found = Job(name, job["kind"], job["about"], job["queued"], Progress("foreign"))
+        return self._checked(replace(found, progress=self._progress(name))) if ours else found
 
     def _progress(self, name: str) -> Progress:
         path = self.folder / name / "progress.json"
-        value = read_json(path)
         try:
-            check(value, Annotated[ProgressRecord, CLOSED])
-        except Wrong as wrong:
-            raise InputError(f"{path} is damaged: {wrong}") from wrong
-        return Progress(**value)
+            return Progress(**_record(path, Annotated[ProgressRecord, CLOSED]))
+        except InputError as error:
+            return Progress("failed", error=f"{error}; ask for it again")
 
     def all(self) -> list[Job]:
         """Every job, the newest first."""
@@ -188,7 +189,7 @@ class Jobs:
 
         def work() -> None:
             while not self._stopping.wait(0.5):
-                with suppress(Unwritten):  # the disk is full: it is tried again
+                with suppress(InputError, OSError):  # the disk is full, a folder has gone: it is tried again
                     self.pump()
 
         thread = threading.Thread(target=work, daemon=True, name="jobs")
@@ -211,7 +212,7 @@ class Jobs:
     def kill(self) -> None:
         """End the workers that `stop` would end, at once and without a word; their jobs wait for the next start."""
         for name, worker in list(self._workers.items()):
-            if worker.poll() is None and read_json(self.folder / name / "job.json")["kind"] != "train":
+            if worker.poll() is None and read_job(self.folder / name)[0]["kind"] != "train":
                 os.killpg(worker.pid, signal.SIGKILL)
 
     def _first(self) -> bool:
@@ -242,7 +243,7 @@ class Jobs:
         if job.progress.state != "running":
             return job
         worker = self._workers.get(job.id)
-        silent = time.time() - (self.folder / job.id / "progress.json").stat().st_mtime
+        silent = time.time() - os.stat(self.folder / job.id / "progress.json").st_mtime
         dead = worker.poll() is not None if worker else silent > _SILENT
         if not dead:
             return job
@@ -296,14 +297,19 @@ def read_job(path: Path) -> tuple[JobRecord, bool]:
     Raises:
         InputError: it is damaged.
     """
-    value = read_json(path / "job.json")
-    try:
-        check(value, JobRecord)
-    except Wrong as wrong:
-        raise InputError(f"{path / 'job.json'} is damaged: {wrong}") from wrong
-    job: JobRecord = value
+    job: JobRecord = _record(path / "job.json", JobRecord)
     named = path.name == job_id(job["kind"], job["about"])
     return job, named and is_ours(job.get("signature", ""), path.parent, path.name, job["kind"], job["about"])
+
+
+def _record(path: Path, kind: Any) -> Any:
+    """A short JSON file of that type; a damaged one, and one that is missing, is one sentence."""
+    try:
+        value = parse_json(read_bytes(path, _MOST))
+        check(value, kind)
+    except (Unreadable, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    return value
 
 
 def job_id(kind: str, about: Mapping[str, Any]) -> str:

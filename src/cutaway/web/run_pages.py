@@ -134,7 +134,7 @@ def _routes() -> Iterator[Route]:
     yield Route("/", endpoint(runs))
     yield Route("/runs/{run}", endpoint(run))
     yield Route("/runs/{run}/events", events)
-    yield Route("/runs/{run}/e{epoch:int}", endpoint(run))
+    yield Route("/runs/{run}/e{epoch:number}", endpoint(run))
 
 
 ROUTES = list(_routes())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError
-from cutaway.runs import Run, RunFolder, open_run
+from cutaway.plain import is_name, short
+from cutaway.runs import Run, RunFolder, is_run, open_run
 from cutaway.web.memory import Memory
 
 if TYPE_CHECKING:
@@ -60,13 +63,17 @@ class Site:
             InputError: there is none, or the name leads out of the folder.
         """
         path = self.folder / name
-        if name in ("", ".", "..") or Path(name).name != name or not self.holds(path):
-            raise InputError(f"there is no run '{name}' in {self.folder}")
+        if not is_name(name) or not self.holds(path):
+            raise InputError(f"there is no run '{short(name)}' in {self.folder}")
         return open_run(path)
+
+    def has_run(self, name: str) -> bool:
+        """Whether there is a run of that name in the folder."""
+        return is_name(name) and is_run(self.folder / name)
 
     def holds(self, path: Path) -> bool:
         """Whether a path, its links followed, lies inside the folder."""
-        return path.resolve().is_relative_to(self.folder.resolve())
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.folder))
 
     def runs(self) -> list[Run]:
         """All runs, also damaged ones, newest folder first."""
@@ -77,9 +84,14 @@ class Site:
         """The microscope over a model, loaded once for each `stamp` of its weights."""
 
         def load() -> Scope:
+            from cutaway.models.trust import Untrusted
             from cutaway.scope import Scope
 
-            return Scope(spec, weights=weights, trust=self.trust)
+            try:
+                return Scope(spec, weights=weights, trust=self.trust)
+            except Untrusted as error:
+                command = f"cutaway serve {quote(str(self.folder))} --trust"
+                raise error.instead(f"look at it, then start `{command}`") from error
 
         found: Scope = self.scopes.get((spec, weights, stamp), load)
         return found
@@ -97,7 +109,10 @@ class Site:
 
 
 def _changed(path: Path) -> float:
-    return (path / "run.json").stat().st_mtime
+    try:
+        return os.stat(path / "run.json").st_mtime
+    except OSError:  # it has gone meanwhile
+        return 0.0
 
 
 def _weight(value: Any) -> float:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError, unknown
 from cutaway.pages import EPOCH, Crumb, Slider
+from cutaway.plain import whole
 from cutaway.runs import Run
-from cutaway.web.here import Here
+from cutaway.web.here import MAX_NUMBER, Here
 from cutaway.web.site import Named, Site
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ class Subject:
     def of_name(cls, site: Site, name: str) -> Subject:
         """By what stands in the address of a comparison: `faces-1`, `faces-1@7` or a model's name."""
         run, _, epoch = name.rpartition("@") if "@" in name else (name, "", "")
-        if (site.folder / run / "run.json").is_file() and (epoch.isdigit() or not epoch):
-            return cls.of_run(site, site.run(run), int(epoch) if epoch else None)
+        number = whole(epoch, 0, MAX_NUMBER)
+        if site.has_run(run) and (number is not None or not epoch):
+            return cls.of_run(site, site.run(run), number)
         if name in site.models or name.startswith("torchvision:"):
             return cls.of_model(site, name)
         return cls.of_run(site, site.run(name))
