@@ -208,10 +208,11 @@ class Disk:
             return safe
         if data == "written":
             return now
-        if not now.startswith(safe):  # it was cut, or written anew
-            return now[: len(now) // 2] if data == "torn" else bytes(len(now))
-        added = len(now) - len(safe)
-        return now[: len(safe) + added // 2] if data == "torn" else safe + bytes(added)
+        # What was cut off is there or not; what stands before it is not touched.
+        pairs = enumerate(zip(safe, now, strict=False))
+        same = next((place for place, (one, other) in pairs if one != other), min(len(safe), len(now)))
+        added = len(now) - same
+        return now[: same + added // 2] if data == "torn" else now[:same] + bytes(added)
 
 
 def parent(name: str) -> str:

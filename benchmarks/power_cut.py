@@ -45,6 +45,7 @@ from cutaway.training import Diverged, Interrupted, Watcher, resume, train
 from cutaway.views.runs import list_lines
 
 RECIPE = {"epochs": 2, "batch_size": 16, "precision": "fp32", "save_every": 1e-9, "log_every": 1, "ema": 0.9}
+DIVERGING = {**RECIPE, "epochs": 40, "learning_rate": 900.0, "weight_decay": 9.0, "optimizer": "sgd", "warmup": 0}
 NETWORK = """
 from torch import nn
 
@@ -136,7 +137,7 @@ def record(stage: Stage, kind: str) -> Recorder:
             stage.resume(path)
         elif kind == "diverged":
             with suppress(Diverged):
-                stage.train(kind, {**RECIPE, "learning_rate": 1e30, "optimizer": "sgd", "warmup": 0})
+                stage.train(kind, DIVERGING)
         else:
             stage.train(kind)
     return recorder

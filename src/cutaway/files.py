@@ -79,7 +79,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that becomes `path` only when the block ends well: write aside, fsync, rename, fsync the folder."""
     path = Path(path)
     with explain_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, name, lock = _aside(path)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -235,6 +235,17 @@ def _try_lock(handle: int, shared: bool = False) -> bool:
             raise InputError("the disk of this folder knows no locks; choose a folder on another disk") from error
         raise
     return True
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, so that a power cut takes none of them away again."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
+        sync_folder(one.parent)
 
 
 def sync_folder(folder: Path) -> None:

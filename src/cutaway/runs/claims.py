@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from cutaway.errors import InputError
-from cutaway.files import alone, explain_disk_errors, remove_leftovers
+from cutaway.files import alone, explain_disk_errors, make_folder, remove_leftovers
 from cutaway.runs.folder import RunFolder
 from cutaway.runs.record import new_run_path
 
@@ -53,7 +53,8 @@ def claim_run_path(parent: Path, stem: str) -> Path:
         path = new_run_path(parent, stem)
         with explain_disk_errors(path):
             try:
-                path.mkdir(parents=True)
+                make_folder(path.parent)
+                path.mkdir()
             except FileExistsError:
                 continue  # another process was quicker
             return path
@@ -87,7 +88,8 @@ def need_unborn(path: Path) -> None:
 def _made(path: Path) -> Path:
     with explain_disk_errors(path):
         try:
-            path.mkdir(parents=True)
+            make_folder(path.parent)
+            path.mkdir()
         except FileExistsError:
             need_unborn(path)  # before its lock, which would be a new file in a folder that is no run
     return path
