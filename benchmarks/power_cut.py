@@ -174,6 +174,8 @@ def judge(stage: Stage, image: Mapping[str, bytes | None], promised: int, diverg
             [line] = list_lines([Run(open_run(path).folder)]) if _opens(path) else [None]
             if promised >= 0 and (line is None or (line.problem and not diverged)):
                 return f"the list of runs refuses it: {line.problem if line else 'run.json'}"
+            if promised >= 0 and (problem := _unread(path)):
+                return f"its logs are refused: {problem}"
         watch = Watching()
         try:
             run = stage.resume(path, watch)
@@ -186,6 +188,15 @@ def judge(stage: Stage, image: Mapping[str, bytes | None], promised: int, diverg
         found = outcome(run)
         wrong = [name for name, value in stage.whole.items() if found[name] != value]
         return f"other {', '.join(wrong)}" if wrong else "exact"
+
+
+def _unread(path: Path) -> str:
+    try:
+        run = open_run(path)
+        run.metrics(), run.vitals(), run.checkups()
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _opens(path: Path) -> bool:

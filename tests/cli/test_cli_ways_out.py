@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,16 @@ class Place:
         assert told.code == 0, told.err
         return told
 
+    def stopped(self, *words: object) -> Any:
+        """A training that is stopped before its first step."""
+
+        def stop(session: Any, watch: Any, stop: Any) -> None:
+            raise Interrupted(session.folder.path)
+
+        with self.patch.context() as patch:
+            patch.setattr("cutaway.training.runner.fit", stop)
+            return self.cutaway(*words)
+
     def train(self, *words: object) -> tuple[object, ...]:
         """The words of a quick training."""
         return ("train", self.stage / "colours", "-m", self.tiny, *QUICK, *words)
@@ -88,20 +99,13 @@ def commands(line: str) -> list[list[str]]:
 @says("there are no runs in", "there is no run folder", "is not a run folder: it has no run.json")
 def no_runs(at: Place) -> None:
     line = at.refused("runs")
-    at.patch.setattr("cutaway.training.runner.fit", _stopped_at_once)
     at.patch.setattr("cutaway.training.session._plan", lambda *_: Plan("cpu"))  # to measure how takes its time
-    told = at.cutaway(*commands(line)[0])
-    assert told.code == 130
+    assert at.stopped(*commands(line)[0]).code == 130
     assert "shapes-resnet18-1" in at.works("runs").out
     Path("runs/empty").mkdir()
     for missing in ("runs/nothing", "runs/empty"):
         [way] = commands(at.refused("evaluate", missing))
         assert "shapes-resnet18-1" in at.works(*way).out
-    at.patch.undo()
-
-
-def _stopped_at_once(session: Any, watch: Any, stop: Any) -> None:
-    raise Interrupted(session.folder.path)
 
 
 @says(
@@ -110,9 +114,7 @@ def _stopped_at_once(session: Any, watch: Any, stop: Any) -> None:
     "exists already; choose another --run or resume",
 )
 def a_name_that_is_taken(at: Place) -> None:
-    at.patch.setattr("cutaway.training.runner.fit", _stopped_at_once)
-    assert at.cutaway(*at.train("--run", "one")).code == 130
-    at.patch.undo()
+    assert at.stopped(*at.train("--run", "one")).code == 130
     line = at.refused(*at.train("--run", "one"))
     at.works(*at.train("--run", "another"))
     at.works(*commands(line)[0])
@@ -145,9 +147,7 @@ def _say_training(path: Path) -> None:
 
 @says("has no saved epoch yet")
 def no_epoch_yet(at: Place) -> None:
-    at.patch.setattr("cutaway.training.runner.fit", _stopped_at_once)
-    assert at.cutaway(*at.train("--run", "one")).code == 130
-    at.patch.undo()
+    assert at.stopped(*at.train("--run", "one")).code == 130
     [way] = commands(at.refused("evaluate", "runs/one"))
     at.works(*way)
     at.works("evaluate", "runs/one")
@@ -278,7 +278,7 @@ def a_list_to_leave_out(at: Place) -> None:
     shutil.copy(next((data / "1-红").iterdir()), data / "1-红" / "again.png")
     line = at.refused("train", data, "-m", at.tiny, *QUICK, "--leave-out", "none.txt")
     assert "`cutaway audit DATA` writes one" in line
-    told = json.loads(at.works("audit", data, "--json").out)
+    told = json.loads(at.works("audit", data, "--near", 0, "--json").out)
     at.works("train", data, "-m", at.tiny, *QUICK, "--leave-out", told["leave_out"])
 
 
@@ -311,12 +311,12 @@ def a_data_set_that_is_nowhere(at: Place) -> None:
 
 
 def _write_idx(folder: Path) -> None:
-    """Fashion-MNIST's four files, with 60 and 20 images."""
+    """Fashion-MNIST's four files, with few images."""
     import gzip
 
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
-    for part, count in (("train", 60_000), ("t10k", 10_000)):
+    for part, count in (("train", 600), ("t10k", 100)):
         images = random.integers(0, 255, (count, 28, 28), np.uint8)
         labels = (np.arange(count) % 10).astype(np.uint8)
         for kind, magic, values in (("images-idx3", 2051, images), ("labels-idx1", 2049, labels)):
@@ -355,7 +355,7 @@ def no_convolution(at: Place) -> None:
     at.works("train", at.stage / "colours", "-m", f"{at.stage}/tiny.py:flat", *QUICK)
     run = "runs/colours-tiny-1"
     assert "`cutaway summary` lists them" in at.refused("gradients", run, "test:0")
-    rows = json.loads(at.works("summary", run, "--json").out)["layers"]
+    rows = json.loads(at.works("summary", run, "--json").out)["rows"]
     named = next(row["name"] for row in rows if row["kind"] == "Linear")
     at.works("gradients", run, "test:0", "--layer", named)
 
@@ -444,6 +444,7 @@ def a_worker_that_was_ended(at: Place) -> None:
     at.patch.setenv("CUTAWAY_CACHE", str(Path("cache").resolve()))
     words = ("audit", at.stage / "colours")
     with at.patch.context() as patch:
+        patch.setattr("cutaway.data.parallel._FEW", 1)  # so few files would not need processes
         patch.setattr("cutaway.data.cache._file_digest", lambda file: os._exit(9))
         assert "run the same command again" in at.refused(*words)
     at.works(*words)
@@ -465,19 +466,26 @@ def _many_chunks(size: int) -> Any:
 def a_file_that_changes(at: Place) -> None:
     words = ("audit", at.stage / "colours")
     with at.patch.context() as patch:
-        patch.setattr("cutaway.care.audit.read_header", lambda file: "gone")
+        patch.setitem(sys.modules["cutaway.care.audit"].__dict__, "read_header", lambda file: "gone")
         assert "run it again" in at.refused(*words)
     at.works(*words)
 
 
-@says("its work goes on with `cutaway resume`")
+@says("interrupted, nothing is lost; next: {command}")
 def an_interruption(at: Place) -> None:
-    at.patch.setattr("cutaway.training.runner.fit", _stopped_at_once)
-    told = at.cutaway(*at.train())
+    told = at.stopped(*at.train())
     assert told.code == 130
-    at.patch.undo()
     way = told.err.splitlines()[-1].rpartition("next: cutaway ")[2]
     at.works(*way.split())
+
+
+@says("makes the network of a run with code of its own, which none of these is")
+def a_factory_that_nobody_needs(at: Place) -> None:
+    words = ("compare", at.tiny, f"{at.stage}/tiny.py:wide", "--data", at.stage / "colours", "--out", "out")
+    assert "which none of these is" in at.refused(*words, "--model", at.tiny)
+    at.refused(*words)  # it is none that says how its input is standardised, which has nothing to do with it
+    words = ("compare", f"{at.run}@1", at.run, "--data", at.stage / "colours", "--out", "out")
+    at.works(*words, "--model", at.tiny)
 
 
 # What would need a network, or has no command of its own to try.
@@ -525,7 +533,7 @@ def test_a_read_only_run_is_told_and_not_kept(
     """As on a read-only disk, which root needs to be shown like this; exit code 3."""
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     for words, told_in in (
-        (("evaluate", run), "accuracy"),
+        (("evaluate", run), "95% interval"),
         (("doctor", run), ""),
         (("evaluate", run, "--json"), '"accuracy"'),
     ):
