@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from cutaway.errors import InputError
-from cutaway.files import atomic, explain_disk_errors, read_json, write_bytes, write_json, write_text, write_with
+from cutaway.files import (
+    atomic,
+    explain_disk_errors,
+    read_json,
+    remove_leftovers_of,
+    write_bytes,
+    write_json,
+    write_text,
+    write_with,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -125,3 +134,14 @@ def test_damaged_json_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "value.json").write_bytes(content)
     with pytest.raises(InputError, match=r"value\.json is damaged: it is not valid JSON"):
         read_json(tmp_path / "value.json")
+
+
+def test_what_killed_writers_of_one_file_left_is_removed_and_nothing_of_the_users(tmp_path: Path) -> None:
+    for name in (".a[1].png.abcd1234.tmp", ".b.png.abcd1234.tmp", ".mine.tmp", "a[1].png.abcd1234.tmp"):
+        (tmp_path / name).touch()
+    with atomic(tmp_path / "a[1].png") as file:
+        remove_leftovers_of(tmp_path / "a[1].png")  # what is being written stays
+        file.write(b"whole")
+    left = [".b.png.abcd1234.tmp", ".mine.tmp", "a[1].png", "a[1].png.abcd1234.tmp"]
+    assert names(tmp_path) == left
+    assert (tmp_path / "a[1].png").read_bytes() == b"whole"

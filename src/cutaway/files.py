@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -110,8 +111,18 @@ def _aside(path: Path) -> tuple[int, str, int]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what writers that were killed have left below `folder`; what somebody is writing now stays."""
-    for path in Path(folder).rglob(".*.tmp"):
+    """Delete what writers that were killed have left below `folder`, which is ours; what is being written now stays."""
+    _remove(Path(folder).rglob(".*.tmp"))
+
+
+def remove_leftovers_of(file: Path) -> None:
+    """Delete what killed writers of one file have left, in a folder in which other things of the user's may lie."""
+    file = Path(file)
+    _remove(file.parent.glob(f".{glob.escape(file.name)}.????????.tmp"))
+
+
+def _remove(leftovers: Iterable[Path]) -> None:
+    for path in leftovers:
         try:
             lock = _locked(str(path), os.O_RDONLY)
         except (OSError, InputError):  # not ours to touch

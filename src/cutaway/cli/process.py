@@ -6,6 +6,7 @@ This module imports nothing that takes long, so that a signal is answered from t
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-from cutaway.cli.streams import open_streams, silence, stdout_problem, tell
+from cutaway.cli.streams import Unheard, open_streams, silence, stdout_problem, tell
 from cutaway.errors import InputError
 from cutaway.signals import Stopped, handling
 
@@ -126,10 +127,10 @@ def _stopped(number: int) -> int:
 
 def _broken(error: OSError) -> int:
     """A disk, a file, or standard output, which is as hostile as any file."""
-    problem = stdout_problem()
+    problem = error if isinstance(error, Unheard) else stdout_problem()
     if problem is not None:
         silence(sys.stdout)
-    if isinstance(error, BrokenPipeError):
+    if error.errno == errno.EPIPE:
         return 141  # as of a program that SIGPIPE ends: the reader (`| head`) has seen enough
     if problem is not None:
         return complain(f"standard output cannot be written: {problem.strerror}; send it elsewhere")

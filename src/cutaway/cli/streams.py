@@ -51,6 +51,10 @@ def print_json(value: Any) -> None:
     print(text)
 
 
+class Unheard(OSError):  # noqa: N818  # it reads as what became of the output
+    """Standard output could not be written."""
+
+
 @contextmanager
 def plain_stdout() -> Iterator[None]:
     """Inside, nothing that is printed can command the terminal: names in it may be anybody's."""
@@ -83,12 +87,22 @@ class _Plain(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write what is visible of the text."""
-        self._stream.write(visible(text))
+        with _unheard():
+            self._stream.write(visible(text))
         return len(text)
 
     def flush(self) -> None:
         """Flush the stream."""
-        self._stream.flush()
+        with _unheard():
+            self._stream.flush()
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unheard(error.errno, error.strerror) from error
 
 
 class Stderr(io.TextIOBase):

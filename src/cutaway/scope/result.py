@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from cutaway.files import write_bytes, write_json
+from cutaway.files import remove_leftovers_of, write_bytes, write_json
 from cutaway.lenses.certificate import Certificate
 from cutaway.pictures import Picture
 from cutaway.showing import Card, Shown, Table
@@ -55,7 +55,9 @@ class Result(Shown, ABC):
         files[folder / "arrays.safetensors"] = to_safetensors(arrays)
         certificate = json.loads(json.dumps(self.certificate.as_dict(), default=str))
         for path, content in files.items():
+            remove_leftovers_of(path)
             write_bytes(path, content)
+        remove_leftovers_of(folder / "certificate.json")
         write_json(folder / "certificate.json", certificate)
         return [*files, folder / "certificate.json"]
 
