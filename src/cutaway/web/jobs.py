@@ -212,7 +212,7 @@ class Jobs:
     def kill(self) -> None:
         """End the workers that `stop` would end, at once and without a word; their jobs wait for the next start."""
         for name, worker in list(self._workers.items()):
-            if worker.poll() is None and read_json(self.folder / name / "job.json")["kind"] != "train":
+            if worker.poll() is None and read_job(self.folder / name)[0]["kind"] != "train":
                 os.killpg(worker.pid, signal.SIGKILL)
 
     def _first(self) -> bool:
