@@ -16,18 +16,6 @@ class InputError(ValueError):
         return visible(super().__str__())
 
 
-class Stopped(KeyboardInterrupt):
-    """A signal asked the program to end, as Ctrl-C does.
-
-    Args:
-        number: of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The `count` names in `known` that look most like `name`, best first."""
     folded = {item.casefold(): item for item in known}

@@ -39,6 +39,11 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def one_line(text: str) -> str:
+    """The same, where a line's end would make a second line of it."""
+    return re.sub(r"[\n\t]", lambda found: f"\\u{ord(found[0]):04x}", visible(text))
+
+
 def short(text: str, most: int = 80) -> str:
     """The beginning of a text that may be of any length.
 

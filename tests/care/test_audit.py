@@ -207,3 +207,49 @@ def test_the_remedy_of_a_leak_into_a_split_made_here_is_another_split(tmp_path: 
 def test_near_is_a_number_of_bits(bits: int) -> None:
     with pytest.raises(InputError, match=f"0 to 80 bits of 255; found {bits}"):
         audit("shapes", most=bits)
+
+
+def folder_of(root: Path, images: dict[str, list[Image.Image]]) -> Path:
+    for name, pictures in images.items():
+        (root / name).mkdir(parents=True)
+        for number, one in enumerate(pictures):
+            one.save(root / name / f"{number}.png")
+    return root
+
+
+def test_white_drawings_on_transparent_ground_are_shown_and_not_refused(tmp_path: Path) -> None:
+    drawings = []
+    for number in range(8):
+        drawing = Image.new("RGBA", (40, 40), (255, 255, 255, 0))
+        drawing.paste((255, 255, 255, 255), (number, number, number + 20, number + 20))
+        drawings.append(drawing)
+    root = folder_of(tmp_path / "drawings", {"a": drawings[:4], "b": drawings[4:]})
+    with pytest.raises(InputError, match="distinct images"):
+        load_data(root)
+    found = audit(root)
+    rules = {one.rule: one for one in find(found)}
+    assert rules["blank"].values["count"] == 8
+    assert rules["few"].values == {"names": "a, b", "needed": 3}
+    assert rules["two_classes"].severity == "error"
+    assert {name: len(split) for name, split in found.data.splits.items()} == {"train": 8, "val": 0, "test": 0}
+    assert "RGBA" in write_audit(found, tmp_path / "page.html", words("en"))[0].read_text(encoding="utf-8")
+    assert json.loads(json.dumps(summarize(found)))["images"] == 8
+
+
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_one_class_is_shown_and_not_refused(tmp_path: Path, count: int) -> None:
+    root = folder_of(tmp_path / "one", {"cat": [picture(seed) for seed in range(count)]})
+    found = audit(root)
+    rules = {one.rule: one.values for one in find(found)}
+    assert rules["one_class"] == {"name": "cat"}
+    assert ("few" in rules) == (count < 3)
+    assert found.counts().sum() == count
+    write_audit(found, tmp_path / "page.html", words("zh"))
+
+
+def test_a_class_that_is_missing_in_a_split_is_shown_and_not_refused(tmp_path: Path) -> None:
+    folder_of(tmp_path / "set" / "train", {"a": [picture(1), picture(2)], "b": [picture(3)]})
+    folder_of(tmp_path / "set" / "test", {"a": [picture(4)]})
+    rules = {one.rule: one.values for one in find(audit(tmp_path / "set"))}
+    assert rules["absent"] == {"names": "b"}
+    assert rules["few"] == {"names": "b", "needed": 2}

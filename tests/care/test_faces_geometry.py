@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from cutaway.care.faces import geometry
 from cutaway.care.faces.geometry import (
     EYE_DISTANCE,
     EYE_HEIGHT,
@@ -89,3 +91,24 @@ def test_a_large_frame_is_shrunk_to_its_mean() -> None:
     checks = np.indices((64, 64)).sum(0) % 2 * 255
     found = cut(np.stack([checks] * 3).astype(np.uint8), Frame(0, 0, 64, 0), 16)
     assert abs(found[:, 4:12, 4:12].astype(float) - 127.5).max() < 8
+
+
+def test_a_frame_larger_than_is_copied_shows_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    y, x = np.ogrid[:300, :400]
+    pixels = np.stack([x * 0.6 + 0 * y, y * 0.8 + 0 * x, (x + y) * 0.3]).astype(np.uint8)
+    frame = Frame(-20, 60, 300, 90)
+    whole = cut(pixels, frame, 24)
+    monkeypatch.setattr(geometry, "_LARGEST", 20)
+    assert np.abs(cut(pixels, frame, 24).astype(int) - whole.astype(int)).max() <= 6
+
+
+@pytest.mark.parametrize("side", [1e5, 1e9, 1e15])
+def test_a_giant_frame_takes_no_memory(side: float) -> None:
+    pixels = np.full((3, 10, 1000), 7, np.uint8)
+    tracemalloc.start()
+    try:
+        crop = cut(pixels, Frame(-side / 3, -side / 3, side, side / 9), 224)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+    assert (crop == 7).all()

@@ -7,15 +7,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from cutaway import Scope, evaluate, load_data
 from cutaway.doctor import diagnose
 from cutaway.runs import Run
+from cutaway.runs.sealed import read_sealed_json, write_sealed_json
 from cutaway.scope.atlas import make_atlas
+from cutaway.web import kept
 from cutaway.web.app import create_app
 from cutaway.web.site import Site
+from cutaway.web.subject import Subject
 from hostile_runs import KINDS, KNOWN, trained_here
 
 HOST = {"host": "127.0.0.1:80"}
@@ -65,6 +69,64 @@ def test_what_needs_no_network_is_shown(elsewhere: Path, language: str) -> None:
     assert "4" in layer
     assert 'class="patches' in unit or "patches" in unit
     assert visit.get("/runs/gift/e1/layers/0/exemplars.png", headers=HOST).content[:4] in (b"\x89PNG", b"RIFF")
+
+
+def change(folder: Path, section: str, **values: object) -> None:
+    """Other words in a run's record, and a seal that fits."""
+    found, _ = read_sealed_json(folder / "run.json")
+    found[section] |= values
+    write_sealed_json(folder / "run.json", found)
+
+
+@pytest.mark.parametrize("data_here", [True, False])
+def test_what_was_kept_needs_no_network(elsewhere: Path, mine: Run, data_here: bool) -> None:
+    site = Site(elsewhere, trust=True)
+    subject = Subject.of_run(site, site.run("gift"), 1)
+    data = subject.dataset()
+    assert data is not None
+    labels = np.asarray(data.splits["test"].labels)
+    arrays = {"labels": labels, "predicted": 1 - labels, "probability": np.full(len(labels), 0.75, np.float32)}
+    kept.write_answers(subject, "test", arrays)
+    if not data_here:
+        change(elsewhere / "gift", "data", source="nowhere")
+    visit = visitor(elsewhere)
+    images = visit.get("/runs/gift/e1/images?split=test&true=0&given=1", headers=HOST)
+    assert images.status_code == 200
+    assert images.text.count("<li data-name=") == int((labels == 0).sum())
+    assert ("<img" in images.text) == data_here
+    assert "this machine has not trained with" in images.text
+    assert ("nowhere, which is not here" in images.text) != data_here
+    assert "data-upload" not in images.text
+    image = visit.get("/runs/gift/e1/images/test:0", headers=HOST)
+    assert image.status_code == (200 if data_here else 404)
+    assert ("75.0%" in image.text) == data_here
+
+
+def test_the_run_page_lists_the_layers_of_the_atlas(elsewhere: Path) -> None:
+    page = visitor(elsewhere).get("/runs/gift", headers=HOST).text
+    assert 'href="/runs/gift/e1/layers/0"' in page
+    assert "this machine has not trained with" in page
+
+
+def test_a_known_network_without_its_data(elsewhere: Path) -> None:
+    change(elsewhere / "gift", "data", source="nowhere")
+    visit = visitor(elsewhere, trust=True)
+    for page in ("", "/e1/layers/0", "/e1/layers/0?lens=kernels", "/e1/layers/0/c1", "/e1/images", "/e1/walk"):
+        answer = visit.get(f"/runs/gift{page}", headers=HOST)
+        assert answer.status_code == 200, page
+        assert page == "" or "nowhere, which is not here; put the folder there" in answer.text, page
+    assert visit.get("/compare/gift@1/gift@1", headers=HOST).status_code == 200
+
+
+def test_damaged_weights_take_the_rest_of_the_run_page_not_with_them(elsewhere: Path) -> None:
+    path = elsewhere / "gift" / "checkpoints" / "epoch-0001.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    answer = visitor(elsewhere, trust=True).get("/runs/gift", headers=HOST)
+    assert answer.status_code == 200
+    assert "epoch-0001.safetensors is damaged" in answer.text
+    assert 'class="confusion' in answer.text
 
 
 def test_whoever_starts_the_server_may_trust_its_runs(elsewhere: Path) -> None:

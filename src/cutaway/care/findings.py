@@ -100,6 +100,30 @@ def _files(audited: Audit) -> Iterator[Finding]:
 
 
 def _classes(audited: Audit) -> Iterator[Finding]:
+    """What keeps a set from being trained on, or makes its accuracy mean little."""
+    classes, counts = audited.data.classes, audited.counts()
+    if len(classes) == 1:
+        yield Finding("one_class", "error", {"name": classes[0]})
+    needed, distinct = _distinct(audited)
+    few = [name for name, count in zip(classes, distinct, strict=True) if count < needed]
+    if few:
+        yield Finding("few", "error", {"names": ", ".join(few), "needed": needed})
+    given = [number for number, name in enumerate(audited.splits) if name in audited.data.given]
+    if absent := [name for name, row in zip(classes, counts, strict=True) if (row[given] == 0).any()]:
+        yield Finding("absent", "error", {"names": ", ".join(absent)})
+    yield from _balance(audited)
+
+
+def _distinct(audited: Audit) -> tuple[int, list[int]]:
+    """How many distinct images a class needs for the splits that are made here, and how many each has."""
+    made = [name for name in audited.splits if name not in audited.data.given]
+    parts = [audited.data.splits[name] for name in {"train", *made}]
+    labels, hashes = (np.concatenate([getattr(part, key) for part in parts]) for key in ("labels", "hashes"))
+    needed = len({"train", *made})
+    return needed, [len(np.unique(hashes[labels == label])) for label in range(len(audited.data.classes))]
+
+
+def _balance(audited: Audit) -> Iterator[Finding]:
     train = audited.counts()[:, audited.splits.index("train")]
     most, least = int(train.argmax()), int(train.argmin())
     if train[most] >= _LARGEST_TO_SMALLEST * train[least]:

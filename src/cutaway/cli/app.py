@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cutaway.cli.process import complain
+from cutaway.cli.streams import plain_stdout
 
 app = typer.Typer(
     name="cutaway",
@@ -50,7 +51,7 @@ def run(words: Sequence[str]) -> int:
         import_module(f"cutaway.cli.{verbs}")  # importing registers its verbs
     command = typer.main.get_command(app)
     try:
-        with command.make_context("cutaway", list(words)) as context:
+        with plain_stdout(), command.make_context("cutaway", list(words)) as context:
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code

@@ -34,9 +34,14 @@ def doctor(
 
     Reads the record alone, so it can be asked while the run is still training.
     """
+    from cutaway.cli.results import keep
     from cutaway.doctor import diagnose, try_one_batch, try_remedies
+    from cutaway.doctor.diagnosis import keep_findings
+    from cutaway.runs import open_run
 
-    found = diagnose(run)
+    record = open_run(run)
+    found = diagnose(record, keep=False)
+    code = keep(run, lambda: keep_findings(record, found))
     if not as_json:
         _print_findings(found)
     allowed = trusting(trust, factory)
@@ -50,6 +55,7 @@ def doctor(
         print_json({"run": str(run), **lines, **tried})
     elif treat:
         _print_trials(trials)
+    raise typer.Exit(code)
 
 
 def _print_findings(found: Sequence[Finding]) -> None:

@@ -16,9 +16,9 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from cutaway.cli.streams import open_streams, silence, stdout_problem, tell
-from cutaway.errors import InputError, Stopped
+from cutaway.errors import InputError
+from cutaway.signals import Stopped, handling
 
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _AGAIN = 0.05  # seconds until a signal is raised again that was swallowed
 
 
@@ -32,23 +32,38 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     with _stoppable(whole=arguments is None) as stop:
         code = _code(words or ["--help"], stop)
     if arguments is None and stop.number:
-        # Threads that a signal found at work (an import, a pool) would be waited for.
-        atexit._run_exitfuncs()
-        os._exit(code)
+        _end(code)
     sys.exit(code)
 
 
-class _Stop:
-    """Which signal came."""
+def _end(code: int) -> NoReturn:
+    """End without waiting for threads that the signal found at work: an import, a pool."""
+    atexit._run_exitfuncs()
+    os._exit(code)
 
-    def __init__(self) -> None:
-        self.number = 0
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+class _Stop:
+    """Which signal came, and whether the process is ours, so that it may be ended at once."""
+
+    def __init__(self, whole: bool) -> None:
+        self.whole, self.number = whole, 0
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """The signal handler: the first signal unwinds, the second ends at once."""
-        if self.number:
+        if self.number and self.whole:
             os._exit(128 + number)
         self.number = number
+        if self.whole and _is_importing(frame):
+            # What is raised in the middle of a library's C code can abort the process. Nothing of ours is half done.
+            _end(_stopped(number))
         raise Stopped(number)
 
     def unraisable(self, what: Any) -> None:
@@ -63,21 +78,13 @@ class _Stop:
 @contextmanager
 def _stoppable(whole: bool) -> Iterator[_Stop]:
     """Raise `Stopped` for a signal inside; `whole`: afterwards the process ends, and a late signal changes nothing."""
-    stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may handle signals
-        return
-    # What is ignored stays so: nohup wants it.
-    before = {number: now for number in _SIGNALS if (now := signal.getsignal(number)) != signal.SIG_IGN}
-    hook, sys.unraisablehook = sys.unraisablehook, stop.unraisable
-    for number in before:
-        signal.signal(number, stop.ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if whole else handler)
-        sys.unraisablehook = hook
+    stop, hook = _Stop(whole), sys.unraisablehook
+    with handling(stop.ask, signal.SIG_IGN if whole else None):
+        sys.unraisablehook = stop.unraisable
+        try:
+            yield stop
+        finally:
+            sys.unraisablehook = hook
 
 
 def _code(words: list[str], stop: _Stop) -> int:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cutaway.cli.streams import print_json
+from cutaway.cli.streams import print_json, tell
+from cutaway.files import Unwritten
 from cutaway.words import terminal_words
 
 if TYPE_CHECKING:
     from cutaway.scope import Result
 
 _FEW = 5
+NOT_KEPT = 3  # the exit code where what was found is told but could not be kept
 
 
 def folder_for(out: Path | None, *words: str) -> Path:
@@ -25,6 +27,22 @@ def folder_for(out: Path | None, *words: str) -> Path:
     # test:412 is a name as well: only a file's ending goes.
     stems = [re.sub(r"\.(jpe?g|png|gif|bmp|webp|tiff?)$", "", Path(word).name, flags=re.IGNORECASE) for word in words]
     return out or Path("pictures") / re.sub(r"[^\w.-]+", "-", "-".join(stems))
+
+
+def keep(folder: Path, *works: Callable[[], object]) -> int:
+    """Write what was found into a run folder; the exit code, and where it cannot be written a line that says so.
+
+    What was found is worth telling where it cannot be kept: on a full disk, or in a run that is only read.
+    """
+    try:
+        for work in works:
+            work()
+    except Unwritten as error:
+        way_out = "" if error.full else "copy the run to where it may be written"
+        problem = Unwritten(error.path, error.full, way_out)
+        tell(f"cutaway: {terminal_words()('terminal.not_kept', run=folder, problem=problem)}")
+        return NOT_KEPT
+    return 0
 
 
 def save_and_tell(

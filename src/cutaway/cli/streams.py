@@ -6,7 +6,11 @@ import io
 import json
 import os
 import sys
-from typing import Any, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+from cutaway.plain import visible
 
 _NAMES = ("stdin", "stdout", "stderr")
 
@@ -34,7 +38,7 @@ def _open(number: int, name: str) -> None:
 
 def tell(text: str) -> None:
     """A line on standard error. That nobody can hear it ends no work."""
-    Stderr().write(f"{text}\n")
+    Stderr().write(f"{visible(text)}\n")
 
 
 def print_json(value: Any) -> None:
@@ -45,6 +49,46 @@ def print_json(value: Any) -> None:
     except UnicodeEncodeError:
         text = json.dumps(value, default=str)
     print(text)
+
+
+@contextmanager
+def plain_stdout() -> Iterator[None]:
+    """Inside, nothing that is printed can command the terminal: names in it may be anybody's."""
+    kept = sys.stdout
+    sys.stdout = cast(TextIO, _Plain(kept))
+    try:
+        yield
+    finally:
+        sys.stdout = kept
+
+
+class _Plain(io.TextIOBase):
+    """A stream that gets no control characters, and is otherwise the one below it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # writable in the base class, where nothing writes it
+        """That of the stream."""
+        return self._stream.encoding
+
+    def isatty(self) -> bool:
+        """Whether a person may be looking."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """That of the stream."""
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write what is visible of the text."""
+        self._stream.write(visible(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
 
 
 class Stderr(io.TextIOBase):

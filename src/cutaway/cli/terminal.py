@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from cutaway.cli.streams import Stderr
+from cutaway.plain import visible
 from cutaway.training.watcher import Watcher
 from cutaway.views.run import duration
 from cutaway.words import terminal_words
@@ -60,7 +61,7 @@ class TerminalWatcher(Watcher):
 
     def _say(self, text: str) -> None:
         if not self.quiet:
-            (self.bar.console if self.bar else self.console).print(text, markup=False)
+            (self.bar.console if self.bar else self.console).print(visible(text), markup=False)
 
     def note(self, sentence: str) -> None:
         """One line."""

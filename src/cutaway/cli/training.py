@@ -16,7 +16,7 @@ from cutaway.cli.app import app
 from cutaway.cli.streams import print_json, tell
 from cutaway.cli.trust import Factory, Trust, beginning_with, trusting
 from cutaway.errors import InputError
-from cutaway.plain import short, whole
+from cutaway.plain import one_line, short, whole
 from cutaway.words import of_terminal, terminal_words
 
 if TYPE_CHECKING:
@@ -182,21 +182,28 @@ def evaluate(
     Prints accuracy with its interval, top-5, loss, calibration, and precision and recall of every class; the run's
     page gets the confusion matrix too.
     """
+    from cutaway.cli.results import keep
     from cutaway.cli.terminal import TerminalWatcher
     from cutaway.doctor import diagnose
     from cutaway.report import write_page
     from cutaway.runs import resolve
     from cutaway.training import evaluate as measure
+    from cutaway.training.evaluation import keep_evaluation
 
-    with TerminalWatcher(quiet=as_json) as watch:
-        result = measure(run, split, device=device, trust=trusting(trust, factory), watch=watch)
     record = resolve(run)[0]
-    diagnose(record)
-    write_page(record.folder, of_terminal())
+    with TerminalWatcher(quiet=as_json) as watch:
+        result = measure(run, split, device=device, trust=trusting(trust, factory), keep=False, watch=watch)
+    code = keep(
+        record.folder.path,
+        lambda: keep_evaluation(record, result),
+        lambda: diagnose(record),
+        lambda: write_page(record.folder, of_terminal()),
+    )
     if as_json:
         print_json(result)
     else:
         _print_evaluation(result)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -336,21 +343,23 @@ def _watched(quiet: bool = False) -> Iterator[TerminalWatcher]:
 
 def _finish(run: Run, as_json: bool) -> None:
     """Write the run's page, and say how good it is and what comes next."""
+    from cutaway.cli.results import keep
     from cutaway.doctor import diagnose
     from cutaway.report import write_page
     from cutaway.runs import best_line, best_of
 
-    diagnose(run)
-    page = write_page(run.folder, of_terminal())
+    code = keep(run.folder.path, lambda: diagnose(run), lambda: write_page(run.folder, of_terminal()))
     ended = run.metrics("epoch")
     if as_json:
         print_json({"run": str(run.folder.path), "best_epoch": best_of(ended), **(ended[-1] if ended else {})})
-        return
+        raise typer.Exit(code)
     best, say, size = best_line(ended), terminal_words(), run.info["data"]["splits"]["val"]["size"]
     if best:
         print(say("terminal.best", epoch=best["epoch"], accuracy=f"{best['val_accuracy']:.2%}", count=f"{size:,}"))
-    print(say("terminal.pictures", page=page))
+    if not code:
+        print(say("terminal.pictures", page=run.folder.page))
     print(say("terminal.next", command=f"cutaway evaluate {shlex.quote(str(run.folder.path))}"))
+    raise typer.Exit(code)
 
 
 def _print_evaluation(result: dict[str, Any]) -> None:
@@ -360,7 +369,7 @@ def _print_evaluation(result: dict[str, Any]) -> None:
     low, high = (f"{end:.2%}" for end in result["accuracy_interval"])
     figures = {"accuracy": f"{result['accuracy']:.2%}", "count": f"{result['size']:,}"}
     part = say.known("split", result["split"])
-    print(say("evaluate.accuracy", run=result["run"], epoch=result["epoch"], split=part, **figures))
+    print(say("evaluate.accuracy", run=one_line(result["run"]), epoch=result["epoch"], split=part, **figures))
     top5 = [] if result["top5"] is None else [say("evaluate.top5", share=f"{result['top5']:.2%}")]
     loss = say("evaluate.loss", loss=f"{result['loss']:.4f}")
     calibration = say("evaluate.calibration", error=f"{result['calibration_error']:.3f}")

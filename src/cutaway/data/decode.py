@@ -156,7 +156,7 @@ def _decoded(
     """The first frame, decoded to its last byte, turned as EXIF says and fitted; a large one shrunk on the way."""
     full = image.size
     _draft(image, wanted, most)
-    large = image.width * image.height > ORDINARY
+    large = image.width * image.height > (ORDINARY if wanted or not most else min(most, ORDINARY))
     factor = _factor(image.size, wanted, most) if large else 1
     # Beyond its decoding: the image in its mode, the same turned, and the array.
     copies = (image.mode != mode or factor > 1) + (_orientation(image) != 1) if large else 0

@@ -9,8 +9,9 @@ from pathlib import Path
 from cutaway.data.dataset import Quarantined
 from cutaway.data.folder import Listing
 from cutaway.errors import InputError, unknown
-from cutaway.files import write_text
+from cutaway.files import Unreadable, read_bytes, write_text
 
+_MOST = 256_000_000  # bytes
 _HEAD = "# One file a line, relative to the folder of images; what stands after a tab is the reason."
 
 
@@ -22,10 +23,12 @@ def write_leaving(path: Path, items: Sequence[Quarantined]) -> None:
 def read_leaving(path: Path) -> tuple[Quarantined, ...]:
     """The files of a list with their reasons; empty lines and lines that begin with # say nothing."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise InputError(f"there is no list {path}; `cutaway audit DATA` writes one") from error
-    except (UnicodeDecodeError, IsADirectoryError) as error:
+        lines = read_bytes(path, _MOST).decode("utf-8-sig").splitlines()
+    except Unreadable as error:
+        if not path.exists():
+            raise InputError(f"there is no list {path}; `cutaway audit DATA` writes one") from error
+        raise InputError(f"{path} is no list of files ({error}): expected text, one file a line") from error
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} is no list of files: expected text, one file a line") from error
     found = (line.partition("\t") for line in lines if line.strip() and not line.startswith("#"))
     return tuple(Quarantined(file.strip(), reason.strip() or f"listed in {path.name}") for file, _, reason in found)

@@ -35,6 +35,7 @@ def load_data(
     max_bad: float = 0.05,
     leave_out: str | Path | None = None,
     download: bool = True,
+    trainable: bool = True,
     progress: Progress | None = None,
 ) -> Dataset:
     """A built-in data set by name, or a folder of images.
@@ -51,6 +52,8 @@ def load_data(
         max_bad: the share of files that may be bad; with more it refuses.
         leave_out: a list of files of the folder to leave out, as `cutaway audit` writes it.
         download: whether a built-in set that is nowhere on this machine may be fetched.
+        trainable: whether it has to be fit for training: two classes or more, each with images for every split.
+            Otherwise a class that cannot be split is in train as a whole.
         progress: called as progress(label, done, total).
 
     Raises:
@@ -81,14 +84,14 @@ def load_data(
         given = _given(source, splits, found.splits, keep_together)
         return Dataset(source, source, found.classes, splits, (), notes, split_seed, options, given)
     root = _folder(source)
-    listing = list_folder(root)
+    listing = list_folder(root, trainable=trainable)
     left_out = read_leaving(Path(leave_out)) if leave_out else ()
     if leave_out:
         listing = without(listing, left_out, root, Path(leave_out))
     entries = [entry for files in listing.splits.values() for entry in files]
     decoded = decode_folder(root, entries, size, channels, progress)
     _check_bad(root, decoded, len(entries), max_bad)
-    group = _Grouping(keep_together, progress)
+    group = _Grouping(keep_together, progress, trainable)
     splits = _folder_splits(root, listing, decoded, val, test, split_seed, group)
     notes = (*listing.notes, *decoded.notes, *group.notes, *_two_classes(splits), *_overlaps(splits))
     quarantine = (*left_out, *(Quarantined(file, reason) for file, reason in decoded.bad.items()))
@@ -137,10 +140,14 @@ def _check_bad(root: Path, decoded: Decoded, total: int, max_bad: float) -> None
 
 
 class _Grouping:
-    """Which images a split may not separate: equal ones, or near duplicates too; and what is to be told of those."""
+    """Which images a split may not separate: equal ones, or near duplicates too; and what is to be told of those.
 
-    def __init__(self, near: bool, progress: Progress | None) -> None:
+    `strict` is whether a class that cannot be split is an error.
+    """
+
+    def __init__(self, near: bool, progress: Progress | None, strict: bool = True) -> None:
         self.near = near
+        self.strict = strict
         self.progress = progress
         self.notes: list[str] = []
 
@@ -175,7 +182,7 @@ def _built_in_splits(found: Found, val: float | None, seed: int, group: _Groupin
 def _carve(train: Split, val: float | None, seed: int, classes: tuple[str, ...], group: _Grouping) -> dict[str, Split]:
     """A validation split out of the training images: a tenth, at most 5,000, unless a share is given."""
     share = min(_VAL_SHARE, _MOST_VAL / len(train)) if val is None else val
-    rows = stratified(train.labels, group(train), {"val": share}, seed, classes)
+    rows = stratified(train.labels, group(train), {"val": share}, seed, classes, group.strict)
     return {name: _part(train, name, rows[name]) for name in ("train", "val")}
 
 
@@ -197,14 +204,14 @@ def _folder_splits(
     whole = _readable_splits(listing, decoded)
     if "all" in whole:
         shares = {"val": _VAL_SHARE if val is None else val, "test": _TEST_SHARE if test is None else test}
-        rows = stratified(whole["all"].labels, group(whole["all"]), shares, seed, listing.classes)
+        rows = stratified(whole["all"].labels, group(whole["all"]), shares, seed, listing.classes, group.strict)
         return {name: _part(whole["all"], name, rows[name]) for name in ("train", "val", "test")}
     for name, share in (("val", val), ("test", test)):
         if name in whole and share is not None:
             raise InputError(f"{root} has its own {name}/; leave the {name} share out")
     if test is not None:
         raise InputError(f"{root} has train/ and val/ but no test/; a test share is only for folders without splits")
-    for name, split in whole.items():
+    for name, split in whole.items() if group.strict else ():
         _check_labels(root, name, split.labels, listing.classes)
     made = whole if "val" in whole else {**whole, **_carve(whole["train"], val, seed, listing.classes, group)}
     return {name: made[name] for name in ("train", "val", "test") if name in made}

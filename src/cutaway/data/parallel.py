@@ -21,13 +21,13 @@ from typing import Any, Generic, TypeVar, cast
 import torch
 
 from cutaway.errors import InputError
+from cutaway.signals import SIGNALS
 
 X = TypeVar("X")
 Y = TypeVar("Y")
 
 _FEW = 4
 _AHEAD = 2
-_SIGNALS = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
@@ -62,8 +62,8 @@ def fork(target: Callable[..., None], *arguments: Any) -> tuple[ForkProcess, Con
     process = context.Process(target=_forked, args=(target, there, os.getpid(), arguments), daemon=True)
     with _signals_held():
         process.start()
+        _living.add(process)
     there.close()
-    _living.add(process)
     return process, here
 
 
@@ -85,7 +85,7 @@ atexit.register(lambda: end([process for process in _living if process._popen is
 @contextmanager
 def _signals_held() -> Iterator[None]:
     """Signals wait until the block is over: a child must not meet one before it leaves them to its parent."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
@@ -94,9 +94,9 @@ def _signals_held() -> Iterator[None]:
 
 def _forked(target: Callable[..., None], pipe: Connection, parent: int, arguments: Sequence[Any]) -> None:
     _living.clear()  # those of the parent
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     if _prctl is not None:
         _prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before it could be asked for
@@ -107,6 +107,7 @@ def _forked(target: Callable[..., None], pipe: Connection, parent: int, argument
 def _processes(work: Callable[[X], Y], items: Sequence[X]) -> Iterator[Y]:
     pool = _Pool(work, items)
     try:
+        pool.start()
         yield from pool.results()
     finally:
         end(list(pool.workers.values()))
@@ -116,12 +117,16 @@ class _Pool(Generic[X, Y]):
     """Forked processes, and which of them has how much to do."""
 
     def __init__(self, work: Callable[[X], Y], items: Sequence[X]) -> None:
+        self.work, self.items = work, items
         self.count, self.given, self.taken = len(items), 0, 0
         self.done: dict[int, Y] = {}
         self.workers: dict[Connection, ForkProcess] = {}
         self.load: dict[Connection, int] = {}
-        for _ in range(min(usable_cores(), len(items))):
-            process, pipe = fork(_serve, work, items)
+
+    def start(self) -> None:
+        """Fork the processes."""
+        for _ in range(min(usable_cores(), self.count)):
+            process, pipe = fork(_serve, self.work, self.items)
             self.workers[pipe], self.load[pipe] = process, 0
 
     def results(self) -> Iterator[Y]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import math
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ _CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Sh
 # MNIST and Fashion-MNIST have the same file names and sizes; their first labels tell which is which.
 _FIRST_LABELS = {"mnist": (5, 0, 4, 1, 9, 2, 1, 3, 1, 4), "fashion-mnist": (9, 0, 0, 3, 0, 2, 7, 2, 5, 5)}
 _SIDE = 32
-_MOST = 256_000_000  # bytes; the largest file of these sets, CIFAR-100's training images, has 154 million
+_MOST, _MOST_UNPACKED = 256_000_000, 1_000_000_000  # bytes of a file, and of an archive; the largest has 184 MB
 _IDX_PARTS = {"train": "train", "test": "t10k"}
 
 
@@ -62,17 +64,18 @@ def _idx_file(folder: Path, stem: str, kind: str) -> Path:
 def read_idx(file: Path) -> np.ndarray:
     """The uint8 array in an IDX file, packed with gzip or not."""
     try:
-        with open_regular(file) as opened:
-            content = (gzip.GzipFile(fileobj=opened) if file.suffix == ".gz" else opened).read(_MOST + 1)
-    except (OSError, EOFError, zlib.error, Unreadable) as error:
+        content = read_bytes(file, _MOST)
+        if file.suffix == ".gz":
+            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(_MOST + 1)
+    except (Unreadable, OSError, EOFError, zlib.error) as error:
         raise Unusable(f"{file.name} cannot be read ({error})") from error
     if len(content) > _MOST:
-        raise Unusable(f"{file.name} holds more than {_MOST:,} bytes, which no set of this kind does")
+        raise Unusable(f"{file.name} unpacks to more than {_MOST / 1e6:.0f} MB")
     if content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
         raise Unusable(f"{file.name} is not an IDX file of bytes")
     ndim = content[3]
     shape = tuple(int(size) for size in np.frombuffer(content, ">i4", ndim, 4))
-    if len(content) != 4 + 4 * ndim + int(np.prod(shape)):
+    if min(shape, default=0) < 0 or len(content) != 4 + 4 * ndim + math.prod(shape):
         raise Unusable(f"{file.name} has {len(content)} bytes, which does not fit its shape {shape}")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * ndim).reshape(shape)
 
@@ -106,8 +109,8 @@ def _contents(folder: Path, stem: str, inner: str, names: list[str]) -> dict[str
         if all((place / name).is_file() for name in names):
             try:
                 return {name: read_bytes(place / name, _MOST) for name in names}
-            except Unreadable as error:
-                raise Unusable(f"a file of {place} cannot be read ({error})") from error
+            except (Unreadable, OSError) as error:
+                raise Unusable(f"{place} cannot be read ({error})") from error
     archive = folder / f"{stem}-binary.tar.gz"
     if archive.is_file():
         return dict(_members(archive, inner, names))
@@ -117,18 +120,46 @@ def _contents(folder: Path, stem: str, inner: str, names: list[str]) -> dict[str
     raise Unusable(f"no {inner}/ and no {archive.name}")
 
 
+class _Bounded(io.RawIOBase):
+    """A packed file that ends in an error where it unpacks to more than an archive of ours ever does."""
+
+    def __init__(self, packed: gzip.GzipFile) -> None:
+        self._packed = packed
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._packed.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_SET and offset > _MOST_UNPACKED:
+            raise OSError(f"it unpacks to more than {_MOST_UNPACKED / 1e6:.0f} MB")
+        return self._packed.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._packed.read(min(size, _MOST_UNPACKED + 1) if size >= 0 else _MOST_UNPACKED + 1)
+        if self._packed.tell() > _MOST_UNPACKED:
+            raise OSError(f"it unpacks to more than {_MOST_UNPACKED / 1e6:.0f} MB")
+        return content
+
+
 def _members(archive: Path, inner: str, names: list[str]) -> Iterator[tuple[str, bytes]]:
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        packed = open_regular(archive)
+        with packed, _Bounded(gzip.GzipFile(fileobj=packed)) as whole, tarfile.open(fileobj=whole, mode="r:") as tar:
             for name in names:
                 member = tar.extractfile(f"{inner}/{name}")
                 if member is None:
                     raise Unusable(f"{archive.name} has no file {inner}/{name}")
                 content = member.read(_MOST + 1)
                 if len(content) > _MOST:
-                    raise Unusable(f"{inner}/{name} in {archive.name} holds more than {_MOST:,} bytes")
+                    raise Unusable(f"{archive.name} unpacks to more than {_MOST / 1e6:.0f} MB")
                 yield name, content
-    except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
+    except (Unreadable, OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
         raise Unusable(f"{archive.name} cannot be read ({error})") from error
 
 

@@ -11,7 +11,12 @@ _STREAM = 0x5917
 
 
 def stratified(
-    labels: np.ndarray, hashes: np.ndarray, shares: dict[str, float], seed: int, classes: tuple[str, ...]
+    labels: np.ndarray,
+    hashes: np.ndarray,
+    shares: dict[str, float],
+    seed: int,
+    classes: tuple[str, ...],
+    strict: bool = True,
 ) -> dict[str, np.ndarray]:
     """Sorted positions (int64) of each split: `shares` of every class go to the splits named, the rest to "train".
 
@@ -24,6 +29,7 @@ def stratified(
         shares: the part of every class that each split gets, such as {"val": 0.1, "test": 0.1}.
         seed: of the draw.
         classes: the names, for errors.
+        strict: whether a class with too few distinct images is an error; otherwise all of it goes to "train".
     """
     _, first, group, sizes = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
     owner = np.full(len(first), len(classes), dtype=np.int64)
@@ -32,6 +38,8 @@ def stratified(
     home = np.zeros(len(first), dtype=np.int64)
     for label, name in enumerate(classes):
         members = np.flatnonzero(owner == label)
+        if not strict and len(members) <= len(shares):
+            continue
         home[members] = _assign(sizes[members], draw[members], list(shares.values()), name)
     names = ("train", *shares)
     return {split: np.flatnonzero(home[group] == number) for number, split in enumerate(names)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,7 +127,9 @@ class _Report:
     def _units(self, limit: int) -> None:
         atlas = find_atlas(self.run, self.epoch)
         if atlas is None:
-            command = f"cutaway atlas {self.run.folder.path}@{self.epoch} {self.run.info['data']['source']}"
+            command = shlex.join(
+                ["cutaway", "atlas", f"{self.run.folder.path}@{self.epoch}", self.run.info["data"]["source"]]
+            )
             self.notes.append(self.say("report.no_atlas", command=command))
             return
         self.notes += add_layers(self.book, atlas, limit, self.say)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 
 from cutaway.errors import InputError
 from cutaway.files import alone, explain_disk_errors, remove_leftovers
@@ -76,7 +77,11 @@ def _is_leftover(file: Path) -> bool:
 def need_unborn(path: Path) -> None:
     """An `InputError` if `path` is a run, or anything else that a new run may not take."""
     if path.exists() and not is_unborn(path):
-        raise InputError(f"{path} exists already; choose another --run, or continue it with `cutaway resume {path}`")
+        if not (path / "run.json").is_file():
+            raise InputError(f"{path} exists already and is no run; choose another --run")
+        raise InputError(
+            f"{path} exists already; choose another --run, or `cutaway resume {quote(str(path))}` continues it"
+        )
 
 
 def _made(path: Path) -> Path:

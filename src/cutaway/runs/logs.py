@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from cutaway.errors import InputError
@@ -56,7 +57,7 @@ class Log:
         if now[1] < self.length:
             raise InputError(
                 f"{self.path} has lost its end: {now[1]:,} of {self.length:,} bytes are left; `cutaway resume "
-                f"{self.path.parent}` mends it, and RUN@EPOCH names an epoch without it"
+                f"{quote(str(self.path.parent))}` mends it, and RUN@EPOCH names an epoch without it"
             )
         return list(_lines(self.path, self.id, now, self.length, only_epochs))
 
@@ -98,8 +99,8 @@ def _one_by_one(
                 return  # torn: a whole line ends in a newline
             number = content.count(b"\n", 0, offset) + 1
             raise InputError(
-                f"{path} is damaged in line {number}: {error}; `cutaway resume {path.parent}` goes on without the "
-                "lines that are lost"
+                f"{path} is damaged in line {number}: {error}; `cutaway resume {quote(str(path.parent))}` goes on "
+                "without the lines that are lost"
             ) from error
 
 

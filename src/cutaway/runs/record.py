@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, TypeVar, cast
 
 from cutaway.errors import InputError
@@ -77,21 +78,28 @@ class Run(Shown):
             return None
         found = cast(EvaluationRecord, self._sealed(path, EvaluationRecord))
         if found["split"] != split:
-            raise InputError(f"{path} is about the split '{found['split']}'; {_MEASURE} {self.folder.path}`")
+            raise InputError(
+                f"{path} is about the split '{found['split']}'; {_MEASURE} {quote(str(self.folder.path))}`"
+            )
         sizes = {len(found["classes"]), len(found["confusion"]), *map(len, found["confusion"])}
         if len(sizes) != 1 or len(found["accuracy_interval"]) != 2:
             told = "its confusion does not fit its classes"
-            raise InputError(f"{path} is damaged: {told}; {_MEASURE} {self.folder.path}`")
+            raise InputError(f"{path} is damaged: {told}; {_MEASURE} {quote(str(self.folder.path))}`")
         self._check_measured(path, found)
         return found
 
     def _check_measured(self, path: Path, found: EvaluationRecord) -> None:
         weights = self.folder.weights(found["epoch"])
         claimed = found.get("weights")
-        if claimed and weights.is_file() and header(weights).get(SEAL) != claimed:
+        try:
+            seal = header(weights).get(SEAL)
+        except InputError:  # gone, or damaged, which is told where the weights are asked for
+            return
+        if claimed and seal != claimed:
+            place = quote(f"{self.folder.path}@{found['epoch']}")
             raise InputError(
                 f"{path} was measured on other weights of epoch {found['epoch']} than those that are saved; "
-                f"{_MEASURE} {self.folder.path}@{found['epoch']}`"
+                f"{_MEASURE} {place}`"
             )
 
     def findings(self) -> Sequence[FindingRecord] | None:
@@ -134,7 +142,9 @@ class Run(Shown):
         """The number of a saved epoch: itself, the best or the last."""
         saved = self.epochs
         if not saved:
-            raise InputError(f"{self.name} has no saved epoch yet; `cutaway resume {self.folder.path}` continues it")
+            raise InputError(
+                f"{self.name} has no saved epoch yet; `cutaway resume {quote(str(self.folder.path))}` continues it"
+            )
         if which == "last":
             return saved[-1]
         number = self.best_epoch if which == "best" else which

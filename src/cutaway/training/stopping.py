@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from cutaway.errors import Stopped
-
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+from cutaway.signals import Stopped, handling
 
 
 class StopRequest:
@@ -35,14 +31,5 @@ class StopRequest:
 def listening() -> Iterator[StopRequest]:
     """While inside, SIGINT, SIGTERM and SIGHUP set the request; the handlers are put back afterwards."""
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request  # only the main thread may handle signals
-        return
-    before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) != signal.SIG_IGN}
-    for number in before:  # what is ignored stays so: nohup wants it
-        signal.signal(number, request.ask)
-    try:
+    with handling(request.ask):
         yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -19,6 +19,7 @@ from cutaway.words import Words
 CROPS, PROBLEMS = 120, 60
 # A crop that reaches so far beyond its photograph is worth a look.
 OUTSIDE = 0.1
+_MOST_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def said(one: Photograph, words: Words) -> str:
             words(f"faces.refused.{crop.refused}", side=f"{crop.side:.0f}", sharpness=f"{crop.sharpness:.0f}")
             for crop in one.crops
         )
-    return words("faces.count", count=one.found) if one.outcome == CROPPED else ""
+    return words("faces.count", count=one.found) if one.outcome == CROPPED else one.reason
 
 
 def _seen(path: Path, name: str) -> Thumb | None:
@@ -105,7 +106,7 @@ def _seen(path: Path, name: str) -> Thumb | None:
     except Undecodable:
         return None
     try:
-        pixels: np.ndarray | None = decode(content)
+        pixels: np.ndarray | None = decode(content, most=_MOST_PIXELS)
     except Undecodable:
         pixels = glimpse(content, SIDE)
     return None if pixels is None else thumb(pixels, name)

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cutaway.errors import InputError
 from cutaway.pages import Crumb, Shell, Slider, render
-from cutaway.plain import whole
+from cutaway.plain import visible, whole
 from cutaway.web.jobs import Job, job_id
 from cutaway.web.site import Site
 from cutaway.words import LANGUAGES, Words, choose, words
@@ -132,7 +132,7 @@ def endpoint(handler: Handler) -> Callable[[Request], Response]:
         except (InputError, HTTPException):
             raise
         except Exception as error:  # whatever it is, the next page must still be served
-            traceback.print_exception(error, file=sys.stderr)
+            print(visible("".join(traceback.format_exception(error))), file=sys.stderr)
             return sentence_page(here, 500, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
     return answer

