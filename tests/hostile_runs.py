@@ -16,6 +16,7 @@ from coloured import write_images
 from cutaway import train
 from cutaway.runs import Run
 from cutaway.runs.sealed import read_sealed_json, write_sealed_json
+from cutaway.training import Watcher
 
 HARMLESS = """
 import sys
@@ -52,13 +53,13 @@ def write_code(folder: Path, code: Mapping[str, str] = CODE) -> None:
         (folder / name).write_text(text)
 
 
-def trained_here(folder: Path) -> Run:
+def trained_here(folder: Path, watch: Watcher | None = None) -> Run:
     """A run that this machine trained with code of its own: `net.py`, and what it imports."""
     write_code(folder / "code")
     write_images(folder / "photos", {"red": (190, 80, 80), "blue": (80, 80, 190)}, 12)
     recipe = {"epochs": 1, "batch_size": 8, "precision": "fp32"}
     spec = f"{folder}/code/net.py:make"
-    return train(folder / "photos", spec, recipe=recipe, runs=folder / "runs", name="mine")
+    return train(folder / "photos", spec, recipe=recipe, runs=folder / "runs", name="mine", watch=watch)
 
 
 def received(run: Run, folder: Path, **model: Any) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cutaway import Scope, compare, evaluate, load_model, resume, train
+from cutaway import Scope, compare, evaluate, load_model, resume
 from cutaway.doctor import try_one_batch, try_remedies
 from cutaway.errors import InputError
 from cutaway.files import Unwritten
@@ -204,17 +204,13 @@ def test_a_sibling_that_is_gone_is_named(tmp_path: Path) -> None:
 
 
 def test_a_home_that_cannot_be_written_stops_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-
     def full(*_: object) -> None:
         raise Unwritten(tmp_path / "home", full=True)
 
     monkeypatch.setattr("cutaway.models.trust.write_json", full)
     monkeypatch.setenv("CUTAWAY_HOME", str(tmp_path / "home"))
-    write_code(tmp_path / "code")
     heard = Heard()
-    recipe = {"epochs": 1, "batch_size": 32, "precision": "fp32"}
-    run = train("shapes", f"{tmp_path}/code/net.py:make", recipe=recipe, runs=tmp_path / "runs", watch=heard)
+    run = trained_here(tmp_path, heard)
     assert any("this run's own code will need --trust to be opened again" in note for note in heard.notes)
     with pytest.raises(Untrusted, match="has not trained with"):
         load_model(run.folder.path)

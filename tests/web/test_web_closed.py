@@ -13,10 +13,11 @@ from starlette.testclient import TestClient
 
 from cutaway import Scope, evaluate, load_data
 from cutaway.doctor import diagnose
+from cutaway.errors import InputError
 from cutaway.runs import Run
 from cutaway.runs.sealed import read_sealed_json, write_sealed_json
 from cutaway.scope.atlas import make_atlas
-from cutaway.web import kept
+from cutaway.web import kept, tasks
 from cutaway.web.app import create_app
 from cutaway.web.site import Site
 from cutaway.web.subject import Subject
@@ -148,3 +149,10 @@ def test_no_page_runs_anything(mine: Run, tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "mark").exists()
     assert set(codes.values()) <= {200, 404}
     assert codes["start"] == codes[""] == 200 or kind == "options"
+
+
+def test_a_training_that_begins_with_such_a_run_says_how(elsewhere: Path, mine: Run) -> None:
+    about = {"data": mine.info["data"]["source"], "model": str(elsewhere / "gift"), "recipe": {"epochs": 1}}
+    with pytest.raises(InputError, match=r"has not trained with; look at it, then start `cutaway serve .* --trust`"):
+        tasks.train({**about, "name": "new"}, Site(elsewhere), lambda *_: None)
+    assert tasks.train({**about, "name": "new"}, Site(elsewhere, trust=True), lambda *_: None) == "new"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -84,17 +85,24 @@ class Site:
         """The microscope over a model, loaded once for each `stamp` of its weights."""
 
         def load() -> Scope:
-            from cutaway.models.trust import Untrusted
             from cutaway.scope import Scope
 
-            try:
+            with self.naming_the_way():
                 return Scope(spec, weights=weights, trust=self.trust)
-            except Untrusted as error:
-                command = f"cutaway serve {quote(str(self.folder))} --trust"
-                raise error.instead(f"look at it, then start `{command}`") from error
 
         found: Scope = self.scopes.get((spec, weights, stamp), load)
         return found
+
+    @contextmanager
+    def naming_the_way(self) -> Iterator[None]:
+        """A block in which code that is not run says how it is run here: by starting the server anew."""
+        from cutaway.models.trust import Untrusted
+
+        try:
+            yield
+        except Untrusted as error:
+            command = f"cutaway serve {quote(str(self.folder))} --trust"
+            raise error.instead(f"look at it, then start `{command}`") from error
 
     def data_of(self, run: Run) -> Dataset:
         """The data of a run, loaded once; never fetched from a network, and no other than it was trained on."""

@@ -126,11 +126,10 @@ def train(about: Mapping[str, Any], site: Site, report: Report) -> str:
     from cutaway.training import Interrupted
     from cutaway.training import train as start
 
-    watch = _telling(report)
+    watch, chosen = _telling(report), {"recipe": about["recipe"], "model_options": {"trust": site.trust}}
     try:
-        run = start(
-            about["data"], about["model"], recipe=about["recipe"], runs=site.folder, name=about["name"], watch=watch
-        )
+        with site.naming_the_way():
+            run = start(about["data"], about["model"], **chosen, runs=site.folder, name=about["name"], watch=watch)
     except Interrupted:
         raise SystemExit from None  # its run folder says so, and `cutaway resume` goes on
     return run.name
