@@ -166,7 +166,7 @@ def test_a_recipe_file_names_key_and_line(cutaway: Cutaway, stage: Path, tiny: s
 def test_a_checkpoint_of_another_architecture_names_the_tensors(cutaway: Cutaway, stage: Path, run: Path) -> None:
     copy = shutil.copytree(run, Path("other"))
     change_record(copy / "run.json", "model", "spec", to=f"{stage}/tiny.py:wide")
-    for words in (("predict", copy, "test:0"), ("resume", copy)):
+    for words in (("predict", copy, "test:0", "--trust"), ("resume", copy, "--trust")):
         told = cutaway(*words)
         assert told.code == 2
         line = told.err.splitlines()[-1]

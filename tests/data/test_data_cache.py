@@ -93,6 +93,41 @@ def test_another_size_is_another_entry(photos: Path) -> None:
     assert load_data(photos).shape == (3, 24, 24)
 
 
+def test_a_file_that_changes_while_it_is_read_is_never_kept_under_its_old_content(photos: Path) -> None:
+    file = photos / "cat" / "3.png"
+    before, after = file.read_bytes(), packed(noise(seed=999), "PNG")
+
+    def once(label: str, done: int, total: int) -> None:
+        if label == "measuring" and done == total and file.read_bytes() == before:
+            file.write_bytes(after)
+
+    load_data(photos, progress=once)
+    file.write_bytes(before)
+    data = load_data(photos)
+    for split in data.splits.values():
+        for row, name in enumerate(split.files or ()):
+            assert (split.images[[row]][0] == decode(photos / name)).all()
+
+
+def test_a_folder_that_never_stops_changing_is_refused(photos: Path) -> None:
+    file, count = photos / "cat" / "3.png", iter(range(99))
+
+    def always(label: str, done: int, total: int) -> None:
+        if label == "measuring" and done == total:
+            file.write_bytes(packed(noise(seed=1000 + next(count)), "PNG"))
+
+    with pytest.raises(InputError, match="changes while it is read; wait until"):
+        load_data(photos, progress=always)
+
+
+def test_files_that_vanish_between_listing_and_decoding_are_left_out(photos: Path) -> None:
+    def remove(label: str, done: int, total: int) -> None:
+        if label == "reading" and done == total:
+            (photos / "cat" / "3.png").unlink(missing_ok=True)
+
+    assert load_data(photos, progress=remove).quarantine == (("cat/3.png", "the file does not exist"),)
+
+
 def test_an_interrupted_build_leaves_nothing_that_counts(photos: Path, cache: Path) -> None:
     def interrupt(label: str, done: int, total: int) -> None:
         if label == "decoding":

@@ -109,10 +109,12 @@ class Stderr(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write and flush, if it can be."""
-        if sys.stderr is not None and not sys.stderr.closed:
+        # While a bar is shown, rich puts a stream of its own there, which would come back to this one.
+        stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+        if stream is not None and not stream.closed:
             try:
-                sys.stderr.write(text)
-                sys.stderr.flush()
+                stream.write(text)
+                stream.flush()
             except OSError:  # full, or its reader has gone: there is nowhere to complain
                 silence(sys.stderr)
         return len(text)

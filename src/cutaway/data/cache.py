@@ -7,7 +7,7 @@ import os
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ T = TypeVar("T")
 MAX_SIDE = 224
 _PART_BYTES = 8 * 2**20
 _CHECKED_ROWS = 32
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,15 @@ def decode_folder(
         return found
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # the decoder decides on everything that Pillow warns of
-        content = _content(root, entries, wish, progress)
-        found = _open(root, entries, content)
-        if not found:
-            _build(root, entries, content, _plan(root, entries, size, channels, progress), progress)
+        for _ in range(_TRIES):
+            content = _content(root, entries, wish, progress)
             found = _open(root, entries, content)
+            # What was decoded has to be what was hashed, or other pixels would be kept under its name for ever.
+            if found or _build(root, entries, content, wish, _plan(root, entries, size, channels, progress), progress):
+                break
+        else:
+            raise InputError(f"{root} changes while it is read; wait until nothing is written there any more")
+        found = found or _open(root, entries, content)
     if not found:
         raise InputError(f"{cache_folder()} does not keep what is written to it; set CUTAWAY_CACHE to another folder")
     write_json(lookup, {"content": content})
@@ -95,18 +100,26 @@ def _signature(root: Path, entries: Sequence[Entry], wish: str) -> str:
 
 def _content(root: Path, entries: Sequence[Entry], wish: str, progress: Progress | None) -> str:
     """The key of the decoded images: the names and contents of all files, and how they are to be decoded."""
-    digest = hashlib.blake2b(f"{wish}\n".encode(), digest_size=16)
     files = [entry.file for entry in entries]
-    for entry, content in zip(entries, every(_file_digest, root, files, "reading", progress), strict=True):
+    return _key(entries, every(_file_digest, root, files, "reading", progress), wish)
+
+
+def _key(entries: Sequence[Entry], contents: Iterable[str], wish: str) -> str:
+    digest = hashlib.blake2b(f"{wish}\n".encode(), digest_size=16)
+    for entry, content in zip(entries, contents, strict=True):
         digest.update(f"{entry.file}\0{content}\n".encode())
     return digest.hexdigest()
 
 
 def _file_digest(file: Path) -> str:
     try:
-        return hashlib.blake2b(read(file), digest_size=16).hexdigest()
+        return _digest(read(file))
     except Undecodable as error:
         return str(error)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def every(
@@ -174,14 +187,20 @@ def most_common(reasons: Counter[str]) -> str:
     return "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
 
 
-def _build(root: Path, entries: Sequence[Entry], content: str, plan: _Plan, progress: Progress | None) -> None:
-    """Decode everything once; keep hashes and reasons, and the pixels too unless they are too big."""
+def _build(
+    root: Path, entries: Sequence[Entry], content: str, wish: str, plan: _Plan, progress: Progress | None
+) -> bool:
+    """Decode everything once; keep hashes and reasons, and the pixels too unless they are too big.
+
+    False, and nothing that counts is kept, if the files are no longer those of the key `content`.
+    """
     folder = cache_folder() / "images" / content
     remove_leftovers(folder)
     too_big = _too_big(entries, plan.shape)
     bad: dict[str, str] = {}
     hashes: list[int] = []
-    pixels = _pixels(root, entries, plan.shape, bad, hashes, progress)
+    digests: list[str] = []
+    pixels = _pixels(root, entries, plan.shape, bad, hashes, digests, progress)
     if too_big:
         for _ in pixels:
             pass
@@ -189,9 +208,12 @@ def _build(root: Path, entries: Sequence[Entry], content: str, plan: _Plan, prog
         with atomic(folder / "pixels.npy") as file:
             _write_npy(file, plan.shape, pixels)
     write_with(folder / "hashes.npy", lambda file: np.save(file, np.array(hashes, dtype=np.uint64)))
+    if _key(entries, digests, wish) != content:
+        return False
     # The index is written last: a build that was interrupted has none, and is made again.
     index = {"shape": plan.shape, "bad": bad, "notes": plan.notes, "streamed": too_big}
     write_json(folder / "index.json", index)
+    return True
 
 
 def _pixels(
@@ -200,14 +222,16 @@ def _pixels(
     shape: tuple[int, int, int],
     bad: dict[str, str],
     hashes: list[int],
+    digests: list[str],
     progress: Progress | None,
 ) -> Iterator[np.ndarray]:
-    """The images that decode, in order; `bad` and `hashes` are filled on the way."""
+    """The images that decode, in order; `bad`, `hashes` and the digests of the files are filled on the way."""
 
     part = max(4, min(256, _PART_BYTES // int(np.prod(shape))))
     files = [entry.file for entry in entries]
     results = every(partial(_decode_and_hash, shape), root, files, "decoding", progress, part)
-    for entry, result in zip(entries, results, strict=True):
+    for entry, (digest, result) in zip(entries, results, strict=True):
+        digests.append(digest)
         if isinstance(result, str):
             bad[entry.file] = result
         else:
@@ -215,12 +239,17 @@ def _pixels(
             yield result[0]
 
 
-def _decode_and_hash(shape: tuple[int, int, int], file: Path) -> tuple[np.ndarray, int] | str:
+def _decode_and_hash(shape: tuple[int, int, int], file: Path) -> tuple[str, tuple[np.ndarray, int] | str]:
+    """The digest of a file, and its pixels with their hash, or why there are none."""
     try:
-        image = decode(file, size=shape[1:], channels=shape[0])
+        content = read(file)
     except Undecodable as error:
-        return str(error)
-    return image, pixel_hash(image)
+        return str(error), str(error)
+    try:
+        image = decode(content, size=shape[1:], channels=shape[0])
+    except Undecodable as error:
+        return _digest(content), str(error)
+    return _digest(content), (image, pixel_hash(image))
 
 
 def _write_npy(file: IO[bytes], shape: tuple[int, int, int], images: Iterator[np.ndarray]) -> None:

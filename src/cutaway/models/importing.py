@@ -15,6 +15,7 @@ import sysconfig
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
@@ -28,6 +29,7 @@ from cutaway.models.trust import MOST_SOURCE, Code, digest_of
 
 _SUFFIXES = (*EXTENSION_SUFFIXES, ".py", *BYTECODE_SUFFIXES)  # in Python's order
 _OURS = object()  # marks modules that were found here
+_found: set[str] = set()  # their names
 # What is imported is the process's: two at once would find each other's modules.
 _one_at_a_time = threading.RLock()
 _depth = 0
@@ -107,8 +109,8 @@ class Finder(MetaPathFinder):
         They may have the same names, or be another state of the files; and what is imported already is not noted.
         """
         global _depth
-        others = {name: module for name, module in sys.modules.items() if _is_ours(module)}
-        own = {name: module for name, module in sys.modules.items() if self._is_local(name, module)}
+        others = {name: sys.modules[name] for name in _found & sys.modules.keys() if _is_ours(sys.modules[name])}
+        own = {name: sys.modules[name] for name in self._local()}
         for name in {**others, **own}:
             del sys.modules[name]
         _depth += 1
@@ -119,12 +121,17 @@ class Finder(MetaPathFinder):
             # A factory that loads another network goes on with its own modules.
             sys.modules.update({**others, **own} if _depth else own)
 
-    def _is_local(self, name: str, module: Any) -> bool:
-        file = str(getattr(module, "__file__", None))
-        if self._is_site or not file.startswith(str(self.root)) or name.partition(".")[0] in ("cutaway", "__main__"):
-            return False
-        base = self.root.joinpath(*name.split("."))
-        return file in (f"{base}.py", str(base / "__init__.py"))
+    def _local(self) -> Iterator[str]:
+        """The modules that the process has imported from the folder by itself."""
+        start = str(self.root)
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if not isinstance(file, str) or not file.startswith(start) or self._is_site or _is_ours(module):
+                continue
+            base = self.root.joinpath(*name.split("."))
+            is_one = file in (f"{base}.py", str(base / "__init__.py"))
+            if is_one and name.partition(".")[0] not in ("cutaway", "__main__"):
+                yield name
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -140,6 +147,7 @@ class Finder(MetaPathFinder):
         found = self._inside(fullname, map(Path, path or ())) if parent else self._on_path(fullname)
         if found is not None:
             self._names.add(fullname)
+            _found.add(fullname)
             return found
         if self.known is None:
             return None
@@ -238,6 +246,7 @@ def _not_found(fullname: str) -> ModuleSpec:
     raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
 
+@cache
 def _site_folders() -> set[Path]:
     """Where packages are installed: what lies there is nobody's own, even for who stands there."""
     names = [*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()]

@@ -77,8 +77,10 @@ def _is_leftover(file: Path) -> bool:
 def need_unborn(path: Path) -> None:
     """An `InputError` if `path` is a run, or anything else that a new run may not take."""
     if path.exists() and not is_unborn(path):
+        if not (path / "run.json").is_file():
+            raise InputError(f"{path} exists already and is no run; choose another --run")
         raise InputError(
-            f"{path} exists already; choose another --run, or continue it with `cutaway resume {quote(str(path))}`"
+            f"{path} exists already; choose another --run, or `cutaway resume {quote(str(path))}` continues it"
         )
 
 

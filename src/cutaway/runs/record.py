@@ -91,7 +91,11 @@ class Run(Shown):
     def _check_measured(self, path: Path, found: EvaluationRecord) -> None:
         weights = self.folder.weights(found["epoch"])
         claimed = found.get("weights")
-        if claimed and weights.is_file() and header(weights).get(SEAL) != claimed:
+        try:
+            seal = header(weights).get(SEAL)
+        except InputError:  # gone, or damaged, which is told where the weights are asked for
+            return
+        if claimed and seal != claimed:
             place = quote(f"{self.folder.path}@{found['epoch']}")
             raise InputError(
                 f"{path} was measured on other weights of epoch {found['epoch']} than those that are saved; "

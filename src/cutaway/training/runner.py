@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Any
 
 from cutaway.data import Dataset
+from cutaway.errors import InputError
 from cutaway.files import Unwritten
 from cutaway.models import Model
 from cutaway.models.trust import remember
@@ -90,6 +91,8 @@ def resume(
     """
     watch = watch or Watcher()
     run = open_run(path)
+    if run.info.get("watched"):
+        raise InputError(f"{path} is the record of a loop that is not Cutaway's; run that loop again to continue")
     # Before anything is cleaned, cut or read: all of it may be in the hands of somebody who trains it now.
     with only_trainer(run.folder):
         session = continued_session(run, data, model, trust, watch)
