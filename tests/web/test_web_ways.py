@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from serving import Server, Tab
 
+from cutaway.files import alone
 from cutaway.runs import append_lines
 from whole_records import change_record
 
@@ -147,7 +148,8 @@ def training(server: Server) -> Iterator[Path]:
     path = server.folder / "training"
     shutil.copytree(server.folder / "one", path)
     change_record(path / "run.json", "status", to="training")
-    yield path
+    with alone(path, "it trains"):
+        yield path
     shutil.rmtree(path, ignore_errors=True)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from cutaway.errors import InputError
 from cutaway.pictures.colours import Scale, finite_range
+from cutaway.runs import readable
 from cutaway.views.film import spread
 from cutaway.web.images import Chosen
 from cutaway.web.subject import Subject
@@ -123,21 +123,7 @@ def epochs_of_scale(subject: Subject) -> list[int]:
     run = subject.run
     if run is None:
         return []
-    return [epoch for epoch in spread(run.epochs, SCALE_EPOCHS) if _whole(subject, run.weights(epoch))]
-
-
-def _whole(subject: Subject, path: Path) -> bool:
-    """Whether a file of weights is as long as its header says."""
-
-    def look() -> bool:
-        try:
-            with safe_open(str(path), framework="np"):
-                return True
-        except (SafetensorError, OSError):
-            return False
-
-    found: bool = subject.site.values.get(("whole", path, path.stat().st_mtime_ns), look)
-    return found
+    return [epoch for epoch in spread(run.epochs, SCALE_EPOCHS) if readable(partial(run.weights, epoch), [])]
 
 
 def epochs_scale(subject: Subject, lens: str, image: Chosen | None, layer: str) -> Scale:
