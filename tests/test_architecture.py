@@ -16,9 +16,11 @@ import cutaway
 ROOT = Path(cutaway.__file__).parent
 # From the ground up; rooms on one line are neighbours that may not know each other, unless NEIGHBOURS says so.
 FLOORS = [
-    ("errors", "files", "restoring", "showing", "words"),
+    ("plain",),
+    ("errors", "files", "restoring", "showing", "signals", "words"),
     ("computing",),
-    ("runs", "pictures", "data"),
+    ("runs", "pictures"),
+    ("data",),
     ("models", "lenses", "care"),
     ("training", "scope"),
     ("doctor",),
@@ -31,7 +33,20 @@ FLOORS = [
 ]
 NEIGHBOURS = {("files", "errors")}
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-NO_TORCH = ("errors", "files", "showing", "words", "runs", "pictures", "views", "pages", "report", "web")
+NO_TORCH = (
+    "errors",
+    "files",
+    "plain",
+    "showing",
+    "signals",
+    "words",
+    "runs",
+    "pictures",
+    "views",
+    "pages",
+    "report",
+    "web",
+)
 PUBLIC = [
     "Dataset",
     "InputError",

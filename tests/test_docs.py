@@ -18,10 +18,11 @@ import torch
 import typer
 
 from cutaway.cli.app import _VERBS, app
-from cutaway.files import write_json
 from cutaway.models import Preprocessing, build
-from cutaway.runs import SCHEMA_VERSION
+from cutaway.runs import RunFolder, append_lines
 from cutaway.training.recipe import FLIPS, INITIALISATIONS, OPTIMIZERS, SCHEDULES, Recipe
+from cutaway.training.state import write_weights
+from whole_records import epoch_line, whole_info
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -159,13 +160,10 @@ def surroundings(folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)
     network = build("resnet18", classes=10, shape=(3, 16, 16)).eval()
     images, targets = torch.rand(2, 3, 16, 16), torch.tensor([3, 5])
-    run = {"schema_version": SCHEMA_VERSION, "data": {"classes": ["cat", "dog"]}}
-    path = folder / "runs" / "fashion-mnist-resnet18-1"
-    write_json(path / "run.json", run)
-    line = '{"kind": "epoch", "epoch": 1, "val_accuracy": 0.5, "val_loss": 1.0}\n'
-    (path / "metrics.jsonl").write_text(line, encoding="utf-8")
-    (path / "checkpoints").mkdir()
-    (path / "checkpoints" / "epoch-0001.safetensors").touch()
+    run = RunFolder(folder / "runs" / "fashion-mnist-resnet18-1")
+    run.create(whole_info())
+    append_lines(run.metrics, [epoch_line(1)])
+    write_weights(run.weights(1), network.state_dict(), {"epoch": "1"})
     preprocessing = Preprocessing((3, 16, 16), (0.5,) * 3, (0.25,) * 3)
     scope = cutaway.Scope(network, preprocessing=preprocessing)
     names = {"network": network, "images": images, "targets": targets, "batches": [images, images], "scope": scope}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from cutaway.runs.sealed import read_sealed_json, write_sealed_json
 
 
 def whole_info(**changes: Any) -> dict[str, Any]:
@@ -93,3 +96,13 @@ def whole_evaluation(names: list[str], **changes: Any) -> dict[str, Any]:
         "warnings": [],
     }
     return {**found, **changes}
+
+
+def change_record(path: Path, *keys: str, to: Any) -> None:
+    """Change a value of a JSON record, and give it the seal that fits."""
+    value, _ = read_sealed_json(path)
+    inner = value
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = to
+    write_sealed_json(path, value)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# True for a type checker. Nothing is imported here, so that the program answers Ctrl-C as soon as it is started.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cutaway.data import Dataset, load_data
     from cutaway.doctor import diagnose
     from cutaway.errors import InputError
@@ -52,6 +53,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'cutaway' has no attribute '{name}'")
+    from importlib import import_module
+
     return getattr(import_module(f"cutaway.{_HOME[name]}"), name)
 
 

@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from cutaway.errors import InputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # Windows has neither of these flags. O_NONBLOCK: opening a pipe would wait for a writer, reading some devices for ever.
 _PATIENT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 MOST_JSON = 256 * 2**20
@@ -30,9 +32,30 @@ class Unreadable(ValueError):  # noqa: N818  # it reads as what it says of the f
     """A file that cannot be read; the message is the reason, in a few words."""
 
 
+class Unwritten(InputError):  # noqa: N818  # it reads as what it says of the file
+    """A file that could not be written, because the disk is full or read-only.
+
+    Args:
+        path: the file.
+        full: whether the disk is full; otherwise it may not be written.
+        way_out: what to do, for both; by default what helps where nothing is known of the command.
+    """
+
+    def __init__(self, path: Path, full: bool, way_out: str = "") -> None:
+        self.path, self.full = path, full
+        reason = "the disk is full" if full else "not permitted (read-only disk or folder)"
+        other = "set CUTAWAY_CACHE to another folder" if _is_cached(path) else "choose another folder"
+        usual = "free some space and run the same command again" if full else other
+        super().__init__(f"cannot write {path}: {reason}; {way_out or usual}")
+
+
 def cache_folder() -> Path:
     """The user's cache, or `CUTAWAY_CACHE` if that is set."""
     return Path(os.environ.get("CUTAWAY_CACHE") or platformdirs.user_cache_dir("cutaway"))
+
+
+def _is_cached(path: Path) -> bool:
+    return Path(path).is_relative_to(cache_folder())
 
 
 def user_folder() -> Path:
@@ -46,14 +69,8 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise InputError(
-                f"cannot write {path}: the disk is full; free some space and run the same command again"
-            ) from error
-        if error.errno in _FORBIDDEN:
-            raise InputError(
-                f"cannot write {path}: not permitted (read-only disk or folder); choose another folder"
-            ) from error
+        if error.errno in _FULL | _FORBIDDEN:
+            raise Unwritten(path, full=error.errno in _FULL) from error
         raise
 
 
@@ -104,22 +121,57 @@ def remove_leftovers(folder: Path) -> None:
             _release(lock)
 
 
+_GLANCE = 0.3  # seconds: longer than somebody who only looks whether a lock is held
+
+
 @contextmanager
-def alone(folder: Path, busy: str) -> Iterator[None]:
+def alone(folder: Path, busy: str, patience: float = _GLANCE) -> Iterator[None]:
     """Hold the lock of `folder` for the block.
+
+    Args:
+        folder: exists; its file `.lock` is what is locked, and stays there.
+        busy: the sentence for those who come second.
+        patience: seconds to wait for whoever holds it.
 
     Raises:
         InputError: `busy`, if another process or thread holds it.
     """
-    path = Path(folder) / ".lock"
-    with explain_disk_errors(path):
-        lock = _locked(str(path), os.O_RDWR | os.O_CREAT)
+    lock = _awaited(Path(folder) / ".lock", patience)
     if lock is None:
         raise InputError(busy)
     try:
         yield
     finally:
         _release(lock)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether somebody holds the lock of `folder`: while one lives who does, it is held."""
+    try:
+        handle = os.open(Path(folder) / ".lock", os.O_RDONLY | _PATIENT | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return False  # nobody ever locked it, or it is none of our locks
+    try:
+        return not _try_lock(handle, shared=True)
+    except (OSError, InputError):
+        return True  # the disk has no locks to ask for, so what the folder says of itself stands
+    finally:
+        os.close(handle)
+
+
+def _awaited(path: Path, patience: float) -> int | None:
+    end = time.monotonic() + patience
+    while True:
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+        with explain_disk_errors(path):
+            lock = _locked(str(path), os.O_RDWR | os.O_CREAT)
+        if lock is not None and os.fstat(lock).st_nlink:
+            return lock
+        _release(lock)  # of a folder that was removed while its lock was waited for
+        if time.monotonic() >= end:
+            return None
+        time.sleep(0.01)
 
 
 # A lock lives as long as any process has the file open, and a forked worker inherits it: workers of a process that
@@ -148,8 +200,13 @@ def _locked(path: str, flags: int) -> int | None:
         if error.errno != errno.ELOOP:
             raise
         raise InputError(f"{path} is a link, which it never is in a folder of ours; remove it") from error
-    if not _try_lock(handle):
-        os.close(handle)
+    locked = False
+    try:
+        locked = _try_lock(handle)
+    finally:
+        if not locked:
+            os.close(handle)
+    if not locked:
         return None
     _held.add(handle)
     return handle
@@ -161,7 +218,7 @@ def _release(handle: int | None) -> None:
         os.close(handle)
 
 
-def _try_lock(handle: int) -> bool:
+def _try_lock(handle: int, shared: bool = False) -> bool:
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -170,10 +227,12 @@ def _try_lock(handle: int) -> bool:
         else:
             import fcntl
 
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             return False
+        if error.errno in _NO_LOCKS:
+            raise InputError("the disk of this folder knows no locks; choose a folder on another disk") from error
         raise
     return True
 

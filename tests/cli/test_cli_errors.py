@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from whole_records import change_record
 
 Cutaway = Callable[..., Any]
 
@@ -164,10 +165,8 @@ def test_a_recipe_file_names_key_and_line(cutaway: Cutaway, stage: Path, tiny: s
 
 def test_a_checkpoint_of_another_architecture_names_the_tensors(cutaway: Cutaway, stage: Path, run: Path) -> None:
     copy = shutil.copytree(run, Path("other"))
-    info = json.loads((copy / "run.json").read_text())
-    info["model"]["spec"] = f"{stage}/tiny.py:wide"
-    (copy / "run.json").write_text(json.dumps(info))
-    for words in (("predict", copy, "test:0"), ("resume", copy)):
+    change_record(copy / "run.json", "model", "spec", to=f"{stage}/tiny.py:wide")
+    for words in (("predict", copy, "test:0", "--trust"), ("resume", copy, "--trust")):
         told = cutaway(*words)
         assert told.code == 2
         line = told.err.splitlines()[-1]

@@ -87,7 +87,7 @@ def test_stopping_is_told_in_the_language(cutaway: Cutaway, monkeypatch: pytest.
     def stop(words: list[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cutaway.cli.app._run", stop)
+    monkeypatch.setattr("cutaway.cli.app.run", stop)
     assert cutaway("runs").err == "cutaway: stopped\n"
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
     assert cutaway("runs").err == "cutaway: 已停止\n"

@@ -42,7 +42,7 @@ def test_a_signal_stops_the_training_well(stage: Path, tiny: str, number: signal
             assert process.poll() is None
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert out == ""
     assert err.endswith("interrupted, nothing is lost; next: cutaway resume runs/colours-tiny-1\n")
     assert json.loads(Path("runs/colours-tiny-1/run.json").read_text())["status"] == "interrupted"

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from cutaway import load_data, load_model
 from cutaway.lenses import feature_maps, gradients, kernels
+from whole_records import change_record
 
 Cutaway = Callable[..., Any]
 CLASSES = ["红", "绿", "蓝"]
@@ -252,8 +253,6 @@ def test_curves(cutaway: Cutaway, run: Path, suffix: str, start: bytes) -> None:
 
 def test_looking_needs_no_training_images_for_a_file(cutaway: Cutaway, run: Path, stage: Path) -> None:
     copy = shutil.copytree(run, Path("moved"))
-    info = json.loads((copy / "run.json").read_text())
-    info["data"]["source"] = "gone"
-    (copy / "run.json").write_text(json.dumps(info))
+    change_record(copy / "run.json", "data", "source", to="gone")
     assert cutaway("predict", copy, photo(stage)).code == 0
     assert cutaway("predict", copy, "test:0").code == 2

@@ -36,7 +36,7 @@ def test_the_parameters_in_the_table_are_right() -> None:
 def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python(?: file=(\S+))?\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for file, code in blocks:
         if file:
             Path(file).write_text(code)

@@ -7,28 +7,28 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from cutaway.errors import InputError
 from cutaway.models import Model, Preprocessing, load_model
+from cutaway.runs import RunFolder, append_lines
+from cutaway.training.state import write_weights
+from whole_records import change_record, epoch_line, whole_info
 
 GREY = Preprocessing((1, 28, 28), (0.286,), (0.353,))
 
 
 def write_run(folder: Path, model: Model) -> dict[int, nn.Module]:
     """A run folder with two epochs, of which the first is the best; returns the network of each."""
-    folder.mkdir()
-    (folder / "run.json").write_text(json.dumps({"schema_version": 1, "model": model.describe()}))
-    lines = [{"kind": "epoch", "epoch": n, "val_accuracy": 1 / n, "val_loss": n} for n in (1, 2)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "checkpoints").mkdir()
+    run = RunFolder(folder)
+    run.create(whole_info(model=model.describe()))
+    append_lines(run.metrics, [epoch_line(epoch, 1 / epoch, epoch) for epoch in (1, 2)])
     networks = {}
     for epoch in (1, 2):
         networks[epoch] = load_model(
             model.spec, classes=model.classes, shape=model.shape, seed=epoch, **model.options
         ).network
-        save_file(networks[epoch].state_dict(), folder / "checkpoints" / f"epoch-{epoch:04d}.safetensors")
+        write_weights(run.weights(epoch), networks[epoch].state_dict(), {"epoch": str(epoch), "run": run.info()["id"]})
     return networks
 
 
@@ -70,7 +70,9 @@ def test_a_run_of_ones_own_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     model.preprocessing = Preprocessing((3, 8, 8), (0.5,) * 3, (0.25,) * 3)
     networks = write_run(tmp_path / "run", model)
     monkeypatch.chdir("/")
-    again = load_model(str(tmp_path / "run"))
+    with pytest.raises(InputError, match="code that this machine has not trained with"):
+        load_model(str(tmp_path / "run"))
+    again = load_model(str(tmp_path / "run"), trust=True)
     assert all(torch.equal(a, b) for a, b in zip(again.network.parameters(), networks[1].parameters(), strict=True))
 
 
@@ -86,16 +88,14 @@ def test_what_can_be_wrong_with_a_run(run: tuple[str, dict[int, nn.Module]], tmp
             load_model(spec)
     with pytest.raises(InputError, match="is a run and has its own weights; leave out --weights"):
         load_model(folder, weights="default")
-    (Path(folder) / "run.json").write_text('{"schema_version": 1, "model": {"spec": "resnet18"}}')
+    change_record(Path(folder) / "run.json", "model", "preprocessing", to=None)
     with pytest.raises(InputError, match=r"run\.json does not describe its model"):
         load_model(folder)
 
 
 def test_a_checkpoint_of_another_architecture_names_the_difference(run: tuple[str, dict[int, nn.Module]]) -> None:
     folder, _ = run
-    info = json.loads((Path(folder) / "run.json").read_text())
-    info["model"]["spec"] = "resnet34"
-    (Path(folder) / "run.json").write_text(json.dumps(info))
+    change_record(Path(folder) / "run.json", "model", "spec", to="resnet34")
     with pytest.raises(
         InputError, match=r"epoch-0001\.safetensors is of another architecture: .* tensors missing: layer"
     ):

@@ -10,11 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from cutaway.data import decode
+from coloured import write_images
+from cutaway.data import decode, load_data
 from cutaway.errors import InputError
-from cutaway.files import write_json
 from cutaway.models import Preprocessing
-from cutaway.scope.inputs import options_of_run, read_inputs
+from cutaway.runs import RunFolder, open_run
+from cutaway.scope import Scope
+from cutaway.scope.comparison import shared_data
+from cutaway.scope.exemplars import loaded
+from cutaway.scope.inputs import data_of_run, read_inputs
+from whole_records import whole_info
 
 RGB = Preprocessing((3, 6, 8), (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 GREY = Preprocessing((1, 6, 8), (0.5,), (0.25,))
@@ -97,11 +102,48 @@ def test_a_file_that_is_no_image(tmp_path: Path) -> None:
         read_inputs(tmp_path / "broken.jpg", RGB)
 
 
-def test_the_data_of_a_run_are_split_as_they_were_for_it(tmp_path: Path) -> None:
-    described = {"source": str(tmp_path / "photos"), "options": {"keep_together": True, "size": 32}}
-    write_json(tmp_path / "run" / "run.json", {"schema_version": 1, "data": described})
-    run = str(tmp_path / "run")
-    assert options_of_run(run, tmp_path / "elsewhere" / ".." / "photos") == described["options"]
-    assert options_of_run(f"{run}@last", str(tmp_path / "photos")) == described["options"]
-    assert options_of_run(run, tmp_path / "other") == {}
-    assert options_of_run("resnet18", tmp_path / "photos") == {}
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    """A run on photographs with shares of its own; its record alone."""
+    write_images(tmp_path / "photos", {"cat": (200, 0, 0), "dog": (0, 0, 200)}, 12)
+    data = load_data(tmp_path / "photos", val=0.3, test=0.3, split_seed=5, size=8)
+    RunFolder(tmp_path / "run").create(whole_info(data=data.describe()))
+    return str(tmp_path / "run")
+
+
+def test_the_data_of_a_run_are_split_as_they_were_for_it(run: str, tmp_path: Path) -> None:
+    photos, wanted = tmp_path / "photos", open_run(run).info["data"]["fingerprint"]
+    assert load_data(photos, size=8).fingerprint != wanted  # other shares
+    for spec, source in ((run, photos / ".." / "photos"), (f"{run}@last", str(photos))):
+        found = data_of_run(spec, source)
+        assert found is not None
+        assert found.fingerprint == wanted
+    assert data_of_run(run, tmp_path / "other") is None
+    assert data_of_run("resnet18", photos) is None
+
+
+def test_whoever_looks_through_a_runs_data_sees_its_own_splits(run: str, tmp_path: Path) -> None:
+    """What was trained on is not shown as held out: exemplars, atlas and comparison split as the run did."""
+    scope = Scope(torch.nn.Conv2d(3, 2, 3))
+    scope.spec = run
+    for found in (loaded(scope, tmp_path / "photos"), shared_data(Scope(torch.nn.ReLU()), scope, tmp_path / "photos")):
+        assert found.fingerprint == open_run(run).info["data"]["fingerprint"]
+
+
+def test_changed_data_are_refused_wherever_they_are_asked_for(run: str, tmp_path: Path) -> None:
+    preprocessing = Preprocessing((3, 8, 8), (0.5,) * 3, (0.2,) * 3)
+    assert len(read_inputs("test:0", preprocessing, run)) == 1
+    next((tmp_path / "photos" / "cat").iterdir()).unlink()
+    scope = Scope(torch.nn.Conv2d(3, 2, 3))
+    scope.spec = run
+    looks = {
+        "an image": lambda: read_inputs("test:0", preprocessing, run),
+        "exemplars": lambda: loaded(scope, tmp_path / "photos"),
+        "a comparison": lambda: shared_data(scope, scope, tmp_path / "photos"),
+    }
+    for look in looks.values():
+        with pytest.raises(InputError, match=r"photos is not what run was trained on: its content changed"):
+            look()
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"run was trained on .*photos, which is not here; put the folder there"):
+        read_inputs("test:0", preprocessing, run)

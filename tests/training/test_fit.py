@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 from cutaway.data import load_data
 from cutaway.errors import InputError
 from cutaway.models import load_model
-from cutaway.runs import Run, list_runs, open_run
+from cutaway.runs import Run, list_runs, only_trainer, open_run
 from cutaway.training import Diverged, Interrupted, Watcher, evaluate, resume, train
-from cutaway.training.session import only_trainer, pixel_statistics
+from cutaway.training.session import pixel_statistics
 
 QUICK = {"epochs": 3, "batch_size": 16, "learning_rate": 0.05, "precision": "fp32", "flip": "random", "shift": 1}
 
@@ -184,7 +184,8 @@ def test_a_full_disk_loses_nothing(whole: Run, image_folder: Path, tiny_spec: st
     process = spawn(tmp_path / "run", image_folder, tiny_spec, recipe, preexec_fn=small_files_only)
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "the disk is full; free some space and run the same command again" in errors
+    assert f"the disk is full; free some space, then `cutaway resume {tmp_path / 'run'}` goes on" in errors
+    assert open_run(tmp_path / "run").status == "interrupted"
     run = resume(tmp_path / "run")
     assert same(weights(run), weights(whole))
 
@@ -210,7 +211,7 @@ def test_a_damaged_state_is_named_and_the_previous_used(
 
 
 def test_two_processes_cannot_train_one_run(whole: Run) -> None:
-    with only_trainer(whole), pytest.raises(InputError, match="is being trained by another process"):
+    with only_trainer(whole.folder), pytest.raises(InputError, match="is being trained by another process"):
         resume(whole.folder.path)
 
 

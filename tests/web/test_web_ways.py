@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from serving import Server, Tab, change_json
+from serving import Server, Tab
 
 from cutaway.runs import append_lines
+from whole_records import change_record
 
 
 def press_until(page: Any, wanted: str) -> None:
@@ -145,7 +146,7 @@ def training(server: Server) -> Iterator[Path]:
     """A run that seems to train."""
     path = server.folder / "training"
     shutil.copytree(server.folder / "one", path)
-    change_json(path / "run.json", status="training")
+    change_record(path / "run.json", "status", to="training")
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

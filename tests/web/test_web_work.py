@@ -194,3 +194,22 @@ def test_a_training_that_cannot_start_says_why(sent: dict[str, str], says: str, 
     answer = server.ask("/train", "POST", urlencode(sent).encode(), kind)
     assert answer.status == 400
     assert says in answer.text
+
+
+def test_of_two_servers_over_one_folder_one_starts_the_workers(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[str, str]] = []
+    monkeypatch.setattr(Jobs, "_start", lambda self, job: started.append((self.name, job.id)))
+    first, second = Jobs(tmp_path / "jobs", server.folder), Jobs(tmp_path / "jobs", server.folder)
+    first.name, second.name = "first", "second"  # type: ignore[attr-defined]  # to tell them apart
+    job = first.want("predict", {"run": "one", "epoch": 3, "split": "val"})
+    second.want("predict", {"run": "one", "epoch": 3, "split": "val"})
+    second.pump()
+    assert started
+    assert {who for who, _ in started} == {"first"}
+    first.stop()
+    first.pump()
+    second.pump()
+    assert started[-1] == ("second", job.id)
+    second.stop()

@@ -1,17 +1,15 @@
-"""The `cutaway` program: its verbs and its way of telling mistakes."""
+"""The `cutaway` program: its verbs, and what it says of a mistyped command."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from cutaway.errors import InputError
-from cutaway.words import terminal_words
+from cutaway.cli.process import complain
+from cutaway.cli.streams import plain_stdout
 
 app = typer.Typer(
     name="cutaway",
@@ -47,44 +45,18 @@ def _options(
     """Train an image classifier and see inside it."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a verb and exit; a mistake in the input is one line on stderr and exit code 2.
-
-    Args:
-        arguments: the words after `cutaway`; by default those of the process.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        code = _run(words or ["--help"])
-        # Here and not at the end of the process, where a closed pipe could only be complained about.
-        sys.stdout.flush()
-    except InputError as error:
-        code = _tell(str(error))
-    except BrokenPipeError:
-        # The reader (`| head`) has closed; point stdout elsewhere so that Python's exit does not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
-    except OSError as error:
-        if error.filename is None:
-            raise
-        code = _tell(f"{error.filename}: {error.strerror}")
-    except KeyboardInterrupt:
-        print(f"cutaway: {terminal_words()('terminal.stopped')}", file=sys.stderr)
-        code = 130
-    sys.exit(code)
-
-
-def _run(words: list[str]) -> int:
+def run(words: Sequence[str]) -> int:
+    """Run a verb; its exit code."""
     for verbs in _VERBS:
         import_module(f"cutaway.cli.{verbs}")  # importing registers its verbs
     command = typer.main.get_command(app)
     try:
-        with command.make_context("cutaway", words) as context:
+        with plain_stdout(), command.make_context("cutaway", list(words)) as context:
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code
     except _USAGE as error:
-        return _tell(_usage(error))
+        return complain(_usage(error))
     return 0
 
 
@@ -93,8 +65,3 @@ def _usage(error: BaseException) -> str:
     place = getattr(getattr(error, "ctx", None), "command_path", "cutaway")
     sentence = message[:1].lower() + message[1:].rstrip(".")
     return sentence if sentence.endswith("?") else f"{sentence}; `{place} --help` shows what is expected"
-
-
-def _tell(sentence: str) -> int:
-    print(f"cutaway: {' '.join(sentence.split())}", file=sys.stderr)
-    return 2

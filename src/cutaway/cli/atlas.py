@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +9,8 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, Layers, ModelName, Weights
+from cutaway.cli.streams import print_json, tell
+from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import Words, terminal_words
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def atlas(
         int | None, typer.Option(metavar="PIXELS", min=1, help="Side of imagined images.  [default: the model's]")
     ] = None,
     weights: Weights = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Make the page of every unit ahead of time.
@@ -41,7 +43,7 @@ def atlas(
     from cutaway.scope import Scope
     from cutaway.scope.atlas import atlas_folder, make_atlas
 
-    scope = Scope(model, weights=weights)
+    scope = Scope(model, weights=weights, trust=trusting(trust, factory))
     with TerminalWatcher(quiet=as_json) as watch:
         try:
             found = make_atlas(
@@ -56,16 +58,16 @@ def atlas(
                 progress=watch.work,
             )
         except KeyboardInterrupt:
-            print(terminal_words()("atlas.kept", folder=atlas_folder(scope)), file=sys.stderr)
+            tell(terminal_words()("atlas.kept", folder=atlas_folder(scope)))
             raise
     if as_json:
-        print(json.dumps(_report(found), ensure_ascii=False))
+        print_json(_report(found))
     else:
         print("\n".join(_lines(found, terminal_words())))
 
 
 def _report(found: Atlas) -> dict[str, Any]:
-    files = [path for path in found.path.rglob("*") if path.is_file()]
+    files = [path for path in found.path.rglob("[!.]*") if path.is_file()]
     units = {name: layer.channels for name, layer in found.layers.items()}
     return {
         "folder": str(found.path),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json
+from cutaway.cli.streams import print_json
 
 if TYPE_CHECKING:
     from cutaway.care import Audit
@@ -63,7 +63,7 @@ def audit(
     page = out or Path("pictures") / f"audit-{found.data.name}.html"
     page, listed = write_audit(found, page, words(of_terminal()))
     if as_json:
-        print(json.dumps({"page": str(page), "leave_out": str(listed) if listed else None, **_told(found, listed)}))
+        print_json({"page": str(page), "leave_out": str(listed) if listed else None, **_told(found, listed)})
     else:
         _print_audit(found, page, listed)
 
@@ -127,7 +127,7 @@ def faces(
     if as_json:
         photographs = [one.as_dict() for one in found.photographs]
         told = {"page": str(page), "crops": found.crops, "outcomes": found.outcomes, "known": found.known}
-        print(json.dumps({**told, "photographs": photographs}))
+        print_json({**told, "photographs": photographs})
     else:
         _print_faces(found, page)
 

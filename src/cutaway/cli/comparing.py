@@ -9,6 +9,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, Out
+from cutaway.cli.trust import Factory, Trust, trusting_some
 from cutaway.words import Words, terminal_words
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def compare(
     weights: Annotated[
         str | None, typer.Option(metavar="FILE|default", help="Weights, for each MODEL that is no run.")
     ] = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Put two networks, or two epochs, side by side.
@@ -49,16 +52,12 @@ def compare(
     """
     from cutaway.cli.results import folder_for, save_and_tell
     from cutaway.cli.terminal import TerminalWatcher
-    from cutaway.runs import is_run
-    from cutaway.scope import Scope
     from cutaway.scope.comparison import compare as compare_scopes
-    from cutaway.scope.comparison import shared_data
+    from cutaway.scope.comparison import opened, shared_data
 
+    allowed = trusting_some([first, second], trust, factory)
     with TerminalWatcher(quiet=as_json) as watch:
-        a, b = (
-            Scope(spec, weights=None if is_run(spec) or is_run(spec.rpartition("@")[0]) else weights)
-            for spec in (first, second)
-        )
+        a, b = (opened(spec, allowed, weights) for spec in (first, second))
         loaded = shared_data(a, b, data, watch.work)
         found = compare_scopes(a, b, loaded, split=split, layers=layer, images=images, seed=seed, progress=watch.work)
     text = "\n".join(_lines(found, split, len(loaded.splits[split]), terminal_words()))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cutaway.cli.app import app
+from cutaway.cli.streams import print_json, tell
 from cutaway.cli.training import Json, RunPath
+from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import terminal_words
 
 if TYPE_CHECKING:
@@ -26,27 +26,36 @@ def doctor(
     treat: Annotated[
         bool, typer.Option("--try", help="Try remedies side by side and measure what each brings.")
     ] = False,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Say why a run does not learn, and what helps.
 
     Reads the record alone, so it can be asked while the run is still training.
     """
+    from cutaway.cli.results import keep
     from cutaway.doctor import diagnose, try_one_batch, try_remedies
+    from cutaway.doctor.diagnosis import keep_findings
+    from cutaway.runs import open_run
 
-    found = diagnose(run)
+    record = open_run(run)
+    found = diagnose(record, keep=False)
+    code = keep(run, lambda: keep_findings(record, found))
     if not as_json:
         _print_findings(found)
-    one_batch = try_one_batch(run) if treat else None
+    allowed = trusting(trust, factory)
+    one_batch = try_one_batch(run, trust=allowed) if treat else None
     if one_batch and not as_json:
         _print_one_batch(one_batch)
-    trials = try_remedies(run, tell=None if as_json else _tell_trial) if treat else []
+    trials = try_remedies(run, trust=allowed, tell=None if as_json else _tell_trial) if treat else []
     if as_json:
         lines = {"findings": [finding.as_dict() for finding in found], "trials": [asdict(trial) for trial in trials]}
         tried = {"one_batch": [finding.as_dict() for finding in diagnose(one_batch)]} if one_batch else {}
-        print(json.dumps({"run": str(run), **lines, **tried}, ensure_ascii=False))
+        print_json({"run": str(run), **lines, **tried})
     elif treat:
         _print_trials(trials)
+    raise typer.Exit(code)
 
 
 def _print_findings(found: Sequence[Finding]) -> None:
@@ -78,7 +87,7 @@ def _print_one_batch(run: Run) -> None:
 def _tell_trial(trial: Trial) -> None:
     say = terminal_words()
     reached = trial.problem or say("doctor.reached", loss=f"{trial.loss:.3f}", steps=trial.steps)
-    print(say("doctor.tried", remedy=trial.remedy, reached=reached), file=sys.stderr)
+    tell(say("doctor.tried", remedy=trial.remedy, reached=reached))
 
 
 def _print_trials(trials: Sequence[Trial]) -> None:

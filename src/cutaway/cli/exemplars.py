@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,8 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, ModelName, Out, Weights
+from cutaway.cli.streams import tell
+from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import Words, terminal_words
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def exemplars(
     ] = None,
     out: Out = None,
     weights: Weights = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Find the real patches that excite each unit most.
@@ -59,7 +62,7 @@ def exemplars(
     with TerminalWatcher(quiet=as_json) as watch:
         try:
             found = find(
-                Scope(model, weights=weights),
+                Scope(model, weights=weights, trust=trusting(trust, factory)),
                 data,
                 layer,
                 k,
@@ -72,7 +75,7 @@ def exemplars(
                 progress=watch.work,
             )
         except KeyboardInterrupt:
-            print(terminal_words()("exemplars.kept", folder=folder), file=sys.stderr)
+            tell(terminal_words()("exemplars.kept", folder=folder))
             raise
     save_and_tell(found, folder, as_json, text="\n".join(_lines(found, terminal_words())), report=_report(found))
 

@@ -8,6 +8,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, ModelName, Out, Weights
+from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import Words, terminal_words
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def explain(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all random choices.")] = 0,
     out: Out = None,
     weights: Weights = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Draw which parts of an image speak for a class.
@@ -56,7 +59,7 @@ def explain(
     from cutaway.cli.terminal import TerminalWatcher
     from cutaway.scope import Scope
 
-    scope = Scope(model, weights=weights)
+    scope = Scope(model, weights=weights, trust=trusting(trust, factory))
     wanted = method or ["grad-cam"]
     found: Explanation | Ranking
     with TerminalWatcher() as watcher:

@@ -9,6 +9,7 @@ import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.looking import Json, ModelName, Out, Weights
+from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import terminal_words
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def imagine(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the noise and the transformations.")] = 0,
     out: Out = None,
     weights: Weights = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Make the images that excite a class, unit or layer.
@@ -76,7 +79,7 @@ def imagine(
     from cutaway.scope import Scope
 
     targets = _targets(classes or (), units or (), layer or ())
-    scope = Scope(model, weights=weights)
+    scope = Scope(model, weights=weights, trust=trusting(trust, factory))
     with TerminalWatcher(quiet=as_json) as watcher:
         if image is None:
             _check_noise(invert)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +9,8 @@ from typing import Annotated
 import typer
 
 from cutaway.cli.app import app
+from cutaway.cli.streams import print_json, tell
+from cutaway.cli.trust import Factory, Trust, trusting
 from cutaway.words import terminal_words
 
 ModelName = Annotated[
@@ -45,6 +45,8 @@ def predict(
     model: ModelName,
     images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files, or test:412.")],
     weights: Weights = None,
+    trust: Trust = False,
+    factory: Factory = None,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many classes are listed.")] = 10,
     as_json: Json = False,
 ) -> None:
@@ -54,10 +56,10 @@ def predict(
     """
     from cutaway.scope import Scope
 
-    found = Scope(model, weights=weights).predict(images)
+    found = Scope(model, weights=weights, trust=trusting(trust, factory)).predict(images)
     ranked = {name: rows[:top] for name, rows in zip(images, found, strict=True)}
     if as_json:
-        print(json.dumps([{"image": name, "classes": rows} for name, rows in ranked.items()], ensure_ascii=False))
+        print_json([{"image": name, "classes": rows} for name, rows in ranked.items()])
         return
     say = terminal_words()
     for name, rows in ranked.items():
@@ -75,6 +77,8 @@ def maps(
     seed: Seed = 0,
     out: Out = None,
     weights: Weights = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Draw what every layer answers to an image.
@@ -86,7 +90,7 @@ def maps(
     from cutaway.scope import Scope
     from cutaway.scope.looking import feature_maps, of_convolutions
 
-    scope = Scope(model, weights=weights)
+    scope = Scope(model, weights=weights, trust=trusting(trust, factory))
     found = feature_maps(scope, image, layer, channels=channels, seed=seed)
     found = found if layer else of_convolutions(scope, found)
     save_and_tell(found, folder_for(out, "maps", model, image), as_json)
@@ -99,6 +103,8 @@ def kernels(
     seed: Seed = 0,
     out: Out = None,
     weights: Weights = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Draw the kernels of every convolution.
@@ -109,7 +115,7 @@ def kernels(
     from cutaway.scope import Scope
     from cutaway.scope.looking import kernels as read_kernels
 
-    found = read_kernels(Scope(model, weights=weights), layer, seed=seed)
+    found = read_kernels(Scope(model, weights=weights, trust=trusting(trust, factory)), layer, seed=seed)
     save_and_tell(found, folder_for(out, "kernels", model), as_json)
 
 
@@ -125,6 +131,8 @@ def gradients(
     seed: Seed = 0,
     out: Out = None,
     weights: Weights = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Draw how the loss would change every kernel.
@@ -137,7 +145,7 @@ def gradients(
     from cutaway.scope.looking import gradients as weight_gradients
     from cutaway.scope.looking import need_convolutions
 
-    scope = Scope(model, weights=weights)
+    scope = Scope(model, weights=weights, trust=trusting(trust, factory))
     found = weight_gradients(scope, image, target, layer or need_convolutions(scope), seed=seed)
     save_and_tell(found, folder_for(out, "gradients", model, image), as_json)
 
@@ -166,7 +174,7 @@ def curves(
         with warnings.catch_warnings(record=True) as caught:
             curves_figure(record.metrics(), path, title=record.name, say=say)
         for warning in caught:
-            print(f"cutaway: {warning.message}", file=sys.stderr)
+            tell(f"cutaway: {warning.message}")
     else:
         raise InputError(f"--out is {path}, expected a name ending in .html, .png, .svg or .pdf")
     print(path)

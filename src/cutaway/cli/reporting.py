@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cutaway.cli.app import app
+from cutaway.cli.trust import Factory, Trust, trusting
 
 
 @app.command()
@@ -21,6 +22,8 @@ def report(
         str | None,
         typer.Option(metavar="MODEL", help="What it is compared with.  [default: the run's first saved epoch]"),
     ] = None,
+    trust: Trust = False,
+    factory: Factory = None,
 ) -> None:
     """Write a run as one file that opens without a network.
 
@@ -36,5 +39,5 @@ def report(
     if chosen not in LANGUAGES:
         raise unknown("language", chosen, LANGUAGES, f"one of {', '.join(LANGUAGES)}")
     with TerminalWatcher() as watch:
-        path = write_report(run, out, chosen, against, progress=watch.work)
+        path = write_report(run, out, chosen, against, trust=trusting(trust, factory), progress=watch.work)
     print(path)

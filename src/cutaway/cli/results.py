@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cutaway.cli.streams import print_json, tell
+from cutaway.files import Unwritten
 from cutaway.words import terminal_words
 
 if TYPE_CHECKING:
     from cutaway.scope import Result
 
 _FEW = 5
+NOT_KEPT = 3  # the exit code where what was found is told but could not be kept
 
 
 def folder_for(out: Path | None, *words: str) -> Path:
@@ -27,6 +29,22 @@ def folder_for(out: Path | None, *words: str) -> Path:
     return out or Path("pictures") / re.sub(r"[^\w.-]+", "-", "-".join(stems))
 
 
+def keep(folder: Path, *works: Callable[[], object]) -> int:
+    """Write what was found into a run folder; the exit code, and where it cannot be written a line that says so.
+
+    What was found is worth telling where it cannot be kept: on a full disk, or in a run that is only read.
+    """
+    try:
+        for work in works:
+            work()
+    except Unwritten as error:
+        way_out = "" if error.full else "copy the run to where it may be written"
+        problem = Unwritten(error.path, error.full, way_out)
+        tell(f"cutaway: {terminal_words()('terminal.not_kept', run=folder, problem=problem)}")
+        return NOT_KEPT
+    return 0
+
+
 def save_and_tell(
     found: Result, folder: Path, as_json: bool, *, text: str = "", report: Mapping[str, Any] | None = None
 ) -> None:
@@ -34,7 +52,7 @@ def save_and_tell(
     files = [path.name for path in found.save(folder)]
     if as_json:
         told = {"folder": str(folder), "files": files, **(report or {}), "certificate": found.certificate.as_dict()}
-        print(json.dumps(told, ensure_ascii=False, default=str))
+        print_json(told)
         return
     if text:
         print(text)

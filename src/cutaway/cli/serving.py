@@ -22,6 +22,7 @@ def serve(
         str | None, typer.Option(metavar="FILE|default", help="Weights of the models without a run.")
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the models without a run.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code that runs from elsewhere name.")] = False,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Open the microscope in the browser, on this machine alone.
@@ -40,4 +41,4 @@ def serve(
         if show:
             webbrowser.open(address)
 
-    run_server(Site(folder, {one.name: one for one in models}), port, ready)
+    run_server(Site(folder, {one.name: one for one in models}, trust), port, ready)

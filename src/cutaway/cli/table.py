@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.cells import cell_len, chop_cells
 
+from cutaway.plain import one_line
+
 _GAP = "  "
 
 
@@ -34,7 +36,7 @@ def table(rows: Sequence[Mapping[str, Any]], width: int | None = None, shrink: S
     形状-10
     """
     heads = list(rows[0])
-    words = [["" if row[head] is None else str(row[head]) for head in heads] for row in rows]
+    words = [["" if row[head] is None else one_line(str(row[head])) for head in heads] for row in rows]
     right = [all(_is_number(line[column]) for line in words) for column in range(len(heads))]
     widths = [max(cell_len(line[column]) for line in [heads, *words]) for column in range(len(heads))]
     if width is not None:

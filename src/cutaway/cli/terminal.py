@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from shlex import quote
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from cutaway.cli.streams import Stderr
+from cutaway.plain import visible
 from cutaway.training.watcher import Watcher
 from cutaway.views.run import duration
 from cutaway.words import terminal_words
@@ -34,9 +35,10 @@ class TerminalWatcher(Watcher):
 
     def __init__(self, quiet: bool = False) -> None:
         self.say = terminal_words()
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        # rich ends the process when the reader of its file has gone; a bar that nobody sees is no reason to.
+        self.console = Console(file=cast(IO[str], Stderr()), highlight=False, soft_wrap=True)
         # rich takes FORCE_COLOR for a terminal too; only the file descriptor knows.
-        self.live = sys.stderr.isatty() and not quiet
+        self.live = Stderr().isatty() and not quiet
         self.quiet = quiet
         self.bar: Progress | None = None
         self.task: TaskID | None = None
@@ -59,7 +61,7 @@ class TerminalWatcher(Watcher):
 
     def _say(self, text: str) -> None:
         if not self.quiet:
-            (self.bar.console if self.bar else self.console).print(text, markup=False)
+            (self.bar.console if self.bar else self.console).print(visible(text), markup=False)
 
     def note(self, sentence: str) -> None:
         """One line."""

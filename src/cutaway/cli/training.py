@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cutaway.cli.app import app
+from cutaway.cli.streams import print_json, tell
+from cutaway.cli.trust import Factory, Trust, beginning_with, trusting
 from cutaway.errors import InputError
+from cutaway.plain import one_line, short, whole
 from cutaway.words import of_terminal, terminal_words
 
 if TYPE_CHECKING:
     from cutaway.cli.terminal import TerminalWatcher
     from cutaway.runs import Run
 
+_LONGEST_SIDE = 100_000  # pixels
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else anywhere.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="The folder that holds the runs.")]
@@ -108,6 +112,7 @@ def train(
         bool, typer.Option("--keep-together", help="Keep near duplicates in one of the splits that are made here.")
     ] = False,
     device: Device = "auto",
+    trust: Trust = False,
     runs: Runs = Path("runs"),
     name: Annotated[
         str | None, typer.Option("--run", metavar="NAME", help="The run's name; by default DATA-MODEL-1, -2, ...")
@@ -134,8 +139,8 @@ def train(
         "leave_out": leave_out,
         "keep_together": keep_together or None,
     }
-    made = {"weights": weights, "freeze": freeze or None, "change": change or None}
-    with _watched(as_json) as watch:
+    made = {"weights": weights, "freeze": freeze or None, "change": change or None, "trust": trust or None}
+    with _watched(as_json) as watch, beginning_with(model):
         run = start(
             data,
             model,
@@ -151,15 +156,15 @@ def train(
 
 
 @app.command()
-def resume(run: RunPath, as_json: Json = False) -> None:
+def resume(run: RunPath, trust: Trust = False, factory: Factory = None, as_json: Json = False) -> None:
     """Continue a run exactly where it was interrupted."""
     from cutaway.runs import open_run
     from cutaway.training import resume as go_on
 
     if open_run(run).info["status"] == "finished" and not as_json:
-        print(terminal_words()("resume.finished", run=run), file=sys.stderr)
+        tell(terminal_words()("resume.finished", run=run))
     with _watched(as_json) as watch:
-        done = go_on(run, watch=watch)
+        done = go_on(run, trust=trusting(trust, factory), watch=watch)
     _finish(done, as_json)
 
 
@@ -168,6 +173,8 @@ def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="RUN (its best epoch), RUN@7 or RUN@last.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="test, val or train.")] = "test",
     device: Device = "auto",
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Measure a run on the test split.
@@ -175,21 +182,28 @@ def evaluate(
     Prints accuracy with its interval, top-5, loss, calibration, and precision and recall of every class; the run's
     page gets the confusion matrix too.
     """
+    from cutaway.cli.results import keep
     from cutaway.cli.terminal import TerminalWatcher
     from cutaway.doctor import diagnose
     from cutaway.report import write_page
     from cutaway.runs import resolve
     from cutaway.training import evaluate as measure
+    from cutaway.training.evaluation import keep_evaluation
 
-    with TerminalWatcher(quiet=as_json) as watch:
-        result = measure(run, split, device=device, watch=watch)
     record = resolve(run)[0]
-    diagnose(record)
-    write_page(record.folder, of_terminal())
+    with TerminalWatcher(quiet=as_json) as watch:
+        result = measure(run, split, device=device, trust=trusting(trust, factory), keep=False, watch=watch)
+    code = keep(
+        record.folder.path,
+        lambda: keep_evaluation(record, result),
+        lambda: diagnose(record),
+        lambda: write_page(record.folder, of_terminal()),
+    )
     if as_json:
-        print(json.dumps(result, ensure_ascii=False))
+        print_json(result)
     else:
         _print_evaluation(result)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -207,7 +221,7 @@ def runs(
 
     rows = [run_row(run) for run in list_runs(folder)]
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+        print_json(rows)
         return
     if not rows:
         raise InputError(f"there are no runs in {folder}; `cutaway train shapes --model resnet18` makes one")
@@ -215,7 +229,7 @@ def runs(
     print(table([_run_line(row) for row in rows], terminal_width(), shrink=(say("runs.run"), say("runs.model"))))
     for row in rows:
         if row["status"] == "damaged":
-            print(f"cutaway: {row['problem']}", file=sys.stderr)
+            tell(f"cutaway: {row['problem']}")
 
 
 def _run_line(row: dict[str, Any]) -> dict[str, Any]:
@@ -244,6 +258,8 @@ def summary(
     ] = None,
     classes: Annotated[int | None, typer.Option(metavar="N", min=2, help="Number of classes.")] = None,
     stem: Stem = None,
+    trust: Trust = False,
+    factory: Factory = None,
     as_json: Json = False,
 ) -> None:
     """Show a network's layers and what they cost.
@@ -266,18 +282,22 @@ def summary(
             "stem": stem,
         }
     )
-    made = load_model(model, **options)
+    made = load_model(model, trust=trusting(trust, factory), **options)
     input_shape = made.preprocessing.shape if own and made.preprocessing else options["shape"]
     found = summarize(made.network, size or input_shape)
-    print(json.dumps(found.as_dict(), ensure_ascii=False) if as_json else found.text(terminal_words()))
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        print(found.text(terminal_words()))
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:
     """Read `3x32x32` as channels, height, width."""
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"--input is '{text}', expected channels x height x width, such as 3x32x32")
-    return int(parts[0]), int(parts[1]), int(parts[2])
+    sides = [whole(part, 1, _LONGEST_SIDE) for part in text.lower().replace("×", "x").split("x")]
+    if len(sides) != 3 or None in sides:
+        raise InputError(f"--input is '{short(text)}', expected channels x height x width, such as 3x32x32")
+    channels, height, width = (side or 0 for side in sides)
+    return channels, height, width
 
 
 def _recipe(path: Path | None, settings: list[str], flags: dict[str, Any]) -> dict[str, Any]:
@@ -314,30 +334,32 @@ def _watched(quiet: bool = False) -> Iterator[TerminalWatcher]:
             yield watch
         except Interrupted as stopped:
             told = terminal_words()("terminal.interrupted", command=f"cutaway resume {shlex.quote(str(stopped))}")
-            print(told, file=sys.stderr)
-            raise typer.Exit(130) from stopped
+            tell(told)
+            raise typer.Exit(128 + (stopped.number or signal.SIGINT)) from stopped
         except Diverged as error:
-            print(f"cutaway: {error}", file=sys.stderr)
+            tell(f"cutaway: {error}")
             raise typer.Exit(1) from error
 
 
 def _finish(run: Run, as_json: bool) -> None:
     """Write the run's page, and say how good it is and what comes next."""
+    from cutaway.cli.results import keep
     from cutaway.doctor import diagnose
     from cutaway.report import write_page
     from cutaway.runs import best_line, best_of
 
-    diagnose(run)
-    page = write_page(run.folder, of_terminal())
+    code = keep(run.folder.path, lambda: diagnose(run), lambda: write_page(run.folder, of_terminal()))
     ended = run.metrics("epoch")
     if as_json:
-        print(json.dumps({"run": str(run.folder.path), "best_epoch": best_of(ended), **ended[-1]}))
-        return
-    best, say = best_line(ended) or ended[-1], terminal_words()
-    size = run.info["data"]["splits"]["val"]["size"]
-    print(say("terminal.best", epoch=best["epoch"], accuracy=f"{best['val_accuracy']:.2%}", count=f"{size:,}"))
-    print(say("terminal.pictures", page=page))
+        print_json({"run": str(run.folder.path), "best_epoch": best_of(ended), **(ended[-1] if ended else {})})
+        raise typer.Exit(code)
+    best, say, size = best_line(ended), terminal_words(), run.info["data"]["splits"]["val"]["size"]
+    if best:
+        print(say("terminal.best", epoch=best["epoch"], accuracy=f"{best['val_accuracy']:.2%}", count=f"{size:,}"))
+    if not code:
+        print(say("terminal.pictures", page=run.folder.page))
     print(say("terminal.next", command=f"cutaway evaluate {shlex.quote(str(run.folder.path))}"))
+    raise typer.Exit(code)
 
 
 def _print_evaluation(result: dict[str, Any]) -> None:
@@ -347,7 +369,7 @@ def _print_evaluation(result: dict[str, Any]) -> None:
     low, high = (f"{end:.2%}" for end in result["accuracy_interval"])
     figures = {"accuracy": f"{result['accuracy']:.2%}", "count": f"{result['size']:,}"}
     part = say.known("split", result["split"])
-    print(say("evaluate.accuracy", run=result["run"], epoch=result["epoch"], split=part, **figures))
+    print(say("evaluate.accuracy", run=one_line(result["run"]), epoch=result["epoch"], split=part, **figures))
     top5 = [] if result["top5"] is None else [say("evaluate.top5", share=f"{result['top5']:.2%}")]
     loss = say("evaluate.loss", loss=f"{result['loss']:.4f}")
     calibration = say("evaluate.calibration", error=f"{result['calibration_error']:.3f}")

@@ -25,7 +25,8 @@ def train_again(record: Record, *words: str, **changes: Any) -> str:
     if record.watched:
         return "in your loop: " + ", ".join([*words, *(f"{key} = {_number(value)}" for key, value in changes.items())])
     data, model = record.info["data"], record.info["model"]
-    parts = ["cutaway", "train", data["source"], "--model", model["spec"]]
+    source = data["source"] if not data["source"].startswith("-") else f"./{data['source']}"  # or it is an option
+    parts = ["cutaway", "train", source, "--model", model["spec"]]
     for key, flag in _DATA_OPTIONS.items():
         if key in data["options"] and not (key == "max_bad" and data["options"][key] == 0.05):
             parts += [flag, str(data["options"][key])]

@@ -13,13 +13,14 @@ from cutaway.runs import Run, open_run, write_sealed_json
 SCHEMA_VERSION = 1
 
 
-def diagnose(run: Run | str | Path) -> Findings:
+def diagnose(run: Run | str | Path, *, keep: bool = True) -> Findings:
     """What is wrong with a run and what would help, the gravest first; also while it is still training.
 
     The findings are written to `findings.json` in the run folder as well.
 
     Args:
         run: a run, or its folder: one of Cutaway's, or one that `cutaway.doctor.watch` recorded.
+        keep: whether the findings are written; else `keep_findings` can do it later.
 
     Raises:
         InputError: no run there, or a damaged record.
@@ -28,9 +29,15 @@ def diagnose(run: Run | str | Path) -> Findings:
     """
     record = run if isinstance(run, Run) else open_run(run)
     found = findings(read_record(record))
+    if keep:
+        keep_findings(record, found)
+    return found
+
+
+def keep_findings(record: Run, found: Findings) -> None:
+    """Write findings into the run folder, where pages find them."""
     lines = [finding.as_dict() for finding in found]
     write_sealed_json(record.folder.findings, {"schema_version": SCHEMA_VERSION, "findings": lines})
-    return found
 
 
 def findings(record: Record) -> Findings:

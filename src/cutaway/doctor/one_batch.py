@@ -9,8 +9,8 @@ import numpy as np
 
 from cutaway.data import Dataset, Split
 from cutaway.doctor.record import read_record
-from cutaway.doctor.trials import data_of, train_like
-from cutaway.runs import Run, new_run_path, open_run
+from cutaway.doctor.trials import data_of, permitted, train_like
+from cutaway.runs import Run, claim_run_path, open_run
 from cutaway.training import Diverged
 
 _STEPS = 100
@@ -28,7 +28,7 @@ _PLAIN = {
 }
 
 
-def try_one_batch(run: Run | str | Path, *, steps: int = _STEPS) -> Run:
+def try_one_batch(run: Run | str | Path, *, steps: int = _STEPS, trust: bool | str = False) -> Run:
     """Train a run's network anew on 32 of its training images, without regularisation, and return that training.
 
     A network that can learn at all knows them by heart soon; if it does not, neither the amount of data nor its labels
@@ -37,6 +37,7 @@ def try_one_batch(run: Run | str | Path, *, steps: int = _STEPS) -> Run:
     Args:
         run: a run of Cutaway's own, which is only read.
         steps: how many.
+        trust: whether code that this machine has not trained with may run; see `load_model`.
 
     Raises:
         InputError: a loop that was only watched, or data that changed since.
@@ -44,12 +45,12 @@ def try_one_batch(run: Run | str | Path, *, steps: int = _STEPS) -> Run:
     record = run if isinstance(run, Run) else open_run(run)
     known = read_record(record)
     data, size = _one_batch(data_of(known), int(known.recipe["seed"]), steps)
-    path = new_run_path(record.folder.path.parent / f"{record.name}-one-batch", "run")
+    path = claim_run_path(record.folder.path.parent / f"{record.name}-one-batch", "run")
     recipe = {**known.recipe, **_PLAIN, "batch_size": size}
     if known.first and max(known.first["modes"]["dropouts"], default=0.0) > 0:
         recipe["dropout"] = 0.0
     try:
-        return train_like(known, data, path, recipe, (), None)
+        return train_like(known, data, permitted(known, trust), path, recipe, (), None)
     except Diverged:
         return open_run(path)
 

@@ -23,7 +23,8 @@ from cutaway.doctor.record import Record, read_record
 from cutaway.doctor.remedies import Remedy, remedies
 from cutaway.errors import InputError
 from cutaway.files import write_json
-from cutaway.runs import Run, new_run_path, open_run
+from cutaway.models.trust import Permit, permit
+from cutaway.runs import Run, claim_run_path, open_run
 from cutaway.showing import Listed, Shown
 from cutaway.training import Diverged, Interrupted, Watcher, resume, train
 
@@ -77,7 +78,12 @@ class _Budget(Watcher):
 
 
 def try_remedies(
-    run: Run | str | Path, *, steps: int = _STEPS, rounds: int = _ROUNDS, tell: Tell | None = None
+    run: Run | str | Path,
+    *,
+    steps: int = _STEPS,
+    rounds: int = _ROUNDS,
+    trust: bool | str = False,
+    tell: Tell | None = None,
 ) -> Listed[Trial]:
     """Try remedies for a run and return what each reached, the best first.
 
@@ -85,6 +91,7 @@ def try_remedies(
         run: a run of Cutaway's own; its data and network are loaded as `run.json` says.
         steps: the budget of the first round, in optimizer steps; each round doubles it and keeps the better half.
         rounds: how many rounds there are at most.
+        trust: whether code that this machine has not trained with may run; see `load_model`.
         tell: hears of each trial after each of its rounds.
 
     Raises:
@@ -92,7 +99,7 @@ def try_remedies(
     """
     record = run if isinstance(run, Run) else open_run(run)
     known = read_record(record)
-    clinic = _Clinic(record, known, data_of(known), steps * 2 ** (rounds - 1))
+    clinic = _Clinic(record, known, data_of(known), permitted(known, trust), steps * 2 ** (rounds - 1))
     return Listed(_halving(clinic, findings(known), steps, rounds, tell or (lambda trial: None)))
 
 
@@ -129,9 +136,9 @@ def _halving(clinic: _Clinic, found: Sequence[Finding], steps: int, rounds: int,
 class _Clinic:
     """Where the trials of one run lie, and how one is made."""
 
-    def __init__(self, run: Run, record: Record, data: Dataset, longest: int) -> None:
-        self.record, self.data, self.longest = record, data, longest
-        self.folder = new_run_path(run.folder.path.parent, f"{run.name}-trials")
+    def __init__(self, run: Run, record: Record, data: Dataset, allowed: Permit, longest: int) -> None:
+        self.record, self.data, self.allowed, self.longest = record, data, allowed, longest
+        self.folder = claim_run_path(run.folder.path.parent, f"{run.name}-trials")
 
     def attempt(self, remedy: Remedy, budget: int) -> Trial:
         """Train until `budget` steps are done, from the beginning or from where the last round stopped."""
@@ -155,7 +162,7 @@ class _Clinic:
         own = {**self.record.recipe, **remedy.recipe}
         steps_an_epoch = max(1, len(self.data.splits["train"]) // own["batch_size"])
         own["epochs"] = max(own["epochs"], math.ceil(self.longest / steps_an_epoch))
-        train_like(self.record, self.data, self.folder / name, own, remedy.change, _Budget(budget))
+        train_like(self.record, self.data, self.allowed, self.folder / name, own, remedy.change, _Budget(budget))
 
     def _measured(self, remedy: Remedy, path: Path, problem: str) -> Trial:
         lines = open_run(path).metrics("step") if path.exists() else []
@@ -178,18 +185,31 @@ class _Clinic:
         shutil.rmtree(self.folder / _file_name(remedy.name) / "checkpoints", ignore_errors=True)
 
 
+def permitted(record: Record, trust: bool | str) -> Permit:
+    """The network of a record, if it may be built."""
+    model = record.info["model"]
+    return permit(model["spec"], model.get("code", {}), trust, record.folder)
+
+
 def train_like(
-    record: Record, data: Dataset, path: Path, recipe: dict[str, Any], change: Sequence[str], watch: Watcher | None
+    record: Record,
+    data: Dataset,
+    allowed: Permit,
+    path: Path,
+    recipe: dict[str, Any],
+    change: Sequence[str],
+    watch: Watcher | None,
 ) -> Run:
     """Train the network of a record once more, on its device and in its precision, with every step logged."""
     info = record.info
     options = dict(info["model"]["options"])
+    options["code"] = allowed.code
     if change:
         options["change"] = [*options.get("change", []), *change]
     precision = "bf16" if info["plan"].get("bf16") else "fp32"
     return train(
         data,
-        info["model"]["spec"],
+        allowed.spec,
         recipe={**recipe, "precision": precision, "log_every": 1, "save_every": 0.0},
         runs=path.parent,
         name=path.name,

@@ -6,8 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 from torch import nn
 
 from cutaway.errors import InputError, unknown
+from cutaway.models.importing import Finder
+from cutaway.models.trust import INSTALLED, Code, Untrusted, digest_of, installed_file, root_of
 
 _CLASSES = ("num_classes", "classes")
 _CHANNELS = ("in_channels", "in_chans", "channels")
@@ -30,45 +31,43 @@ def absolute(spec: str) -> str:
     return f"{Path(place).resolve()}:{factory}" if place.endswith(".py") else spec
 
 
-def call_factory(spec: str, *, classes: int | None, channels: int | None) -> nn.Module:
-    """The network that the factory of `spec` returns.
+def call_factory(
+    spec: str, *, classes: int | None, channels: int | None, code: Code | None = None
+) -> tuple[nn.Module, dict[str, str]]:
+    """The network that the factory of `spec` returns, and the code that was run for it.
 
     The factory is a function or an `nn.Module` class. It is called with `num_classes` (or `classes`) and
     `in_channels` (or `in_chans`, `channels`) where its signature has them; where nobody knows a number (None) its own
-    default counts, and without one 10 classes and 3 channels. Raises `InputError` where the place or
-    the factory does not exist, raises, needs other arguments, or returns no `nn.Module`.
+    default counts, and without one 10 classes and 3 channels. With `code`, no other file beside the factory's is run
+    than those, as they were. Raises `InputError` where the place or the factory does not exist, raises, needs other
+    arguments, or returns no `nn.Module`.
     """
     place, _, name = spec.rpartition(":")
-    folder = Path(place).resolve().parent if place.endswith(".py") else Path.cwd()
-    with _importable(folder):
-        factory = _find(_module(place), place, name)
+    finder = Finder(root_of(spec), code)
+    with finder.importing():
+        factory = _find(_module(place, finder), place, name)
         arguments = _arguments(factory, classes, channels)
         try:
             network = factory(**arguments)
         except Exception as error:  # the user's code may raise anything
-            raise InputError(f"{spec} raised {_sentence(error)}") from error
+            raise _hidden(place, finder, error) or InputError(f"{spec} raised {_sentence(error)}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"{spec} returned a {type(network).__name__}; a factory returns a torch.nn.Module")
-    return network
+    return network, finder.ran or _installed(place)
 
 
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
+def _installed(module: str) -> dict[str, str]:
+    digest = digest_of(installed_file(module))
+    return {f"{INSTALLED}{module}": digest} if digest else {}
+
+
+def _module(place: str, finder: Finder) -> ModuleType:
     try:
-        yield
-    finally:
-        if str(folder) in sys.path:
-            sys.path.remove(str(folder))
-
-
-def _module(place: str) -> ModuleType:
-    try:
-        return _from_file(Path(place).resolve()) if place.endswith(".py") else importlib.import_module(place)
+        return _from_file(Path(place).resolve(), finder) if place.endswith(".py") else importlib.import_module(place)
     except InputError:
         raise
     except ModuleNotFoundError as error:
-        raise InputError(
+        raise _hidden(place, finder, error) or InputError(
             f"{place} cannot be imported: there is no module '{error.name}' here; install it or check the name"
         ) from error
     except SyntaxError as error:
@@ -79,15 +78,20 @@ def _module(place: str) -> ModuleType:
         raise InputError(f"{place} cannot be imported: it raised {_sentence(error)}") from error
 
 
-def _from_file(path: Path) -> ModuleType:
+def _hidden(place: str, finder: Finder, error: Exception) -> InputError | None:
+    """The reason of an import that failed because what is there was not known."""
+    file = finder.hidden.get(error.name or "") if isinstance(error, ModuleNotFoundError) else None
+    return Untrusted(f"{place} imports {file}, which was not run when it was trained with") if file else None
+
+
+def _from_file(path: Path, finder: Finder) -> ModuleType:
     if not path.is_file():
         raise InputError(f"there is no file {path}; a model's spec is FILE.py:FACTORY")
-    description = importlib.util.spec_from_file_location(f"cutaway_user_{path.stem}", path)
-    if description is None or description.loader is None:
-        raise InputError(f"{path} cannot be imported as Python")
+    description = finder.of_file(f"cutaway_user_{path.stem}", path)
     module = importlib.util.module_from_spec(description)
     # Dataclasses and pickled names look their module up while it is being executed.
     sys.modules[description.name] = module
+    assert description.loader is not None
     description.loader.exec_module(module)
     return module
 

@@ -22,6 +22,7 @@ from cutaway.models.adapt import (
 from cutaway.models.factories import call_factory
 from cutaway.models.model import Preprocessing, Shape, text
 from cutaway.models.probe import Trial, attempt, final_activation, noise
+from cutaway.models.trust import Code, is_own_code
 
 _DEFAULT_SHAPE = (3, 224, 224)
 _IMAGES = 8
@@ -32,7 +33,7 @@ class Made:
     """A network that takes images of `shape` and returns `count` logits, made by its layer `head`.
 
     `classes` and `preprocessing` are those of the library's own weights, or what the user's network says of itself in
-    its attributes `classes` and `preprocessing` (() and None if it says nothing).
+    its attributes `classes` and `preprocessing` (() and None if it says nothing). `code` is what was run for it.
     """
 
     network: nn.Module
@@ -43,11 +44,23 @@ class Made:
     preprocessing: Preprocessing | None
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    code: Code
 
 
-def make(spec: str, *, shape: Shape | None, classes: int | None, pretrained: bool, dropout: float | None) -> Made:
-    """The network of a foreign `spec`, with its own head still, and what a few noise images showed about it."""
-    found = _found(spec, shape=shape, classes=classes, pretrained=pretrained, dropout=dropout)
+def make(
+    spec: str,
+    *,
+    shape: Shape | None,
+    classes: int | None,
+    pretrained: bool,
+    dropout: float | None,
+    code: Code | None = None,
+) -> Made:
+    """The network of a foreign `spec`, with its own head still, and what a few noise images showed about it.
+
+    With `code`, none of the user's own files is run but those.
+    """
+    found, ran = _found(spec, shape=shape, classes=classes, pretrained=pretrained, dropout=dropout, code=code)
     network = found.network
     _materialise(network, spec, found.shape)
     if dropout is not None and not spec.startswith("timm:"):
@@ -60,16 +73,8 @@ def make(spec: str, *, shape: Shape | None, classes: int | None, pretrained: boo
     preprocessing = _stated(network) if is_own_code(spec) else None
     if not is_own_code(spec) or preprocessing is not None:
         preprocessing = zoo.standardisation(found.shape, found.mean, found.std)
-    return Made(network, found.shape, head or "", count, found.classes, preprocessing, warning, (note,) if note else ())
-
-
-def is_own_code(spec: str) -> bool:
-    """Whether `spec` is `FILE.py:FACTORY` or `package.module:FACTORY`.
-
-    >>> is_own_code("net.py:make"), is_own_code("timm:resnet18"), is_own_code("resnet18")
-    (True, False, False)
-    """
-    return ":" in spec and not spec.startswith(("torchvision:", "timm:"))
+    notes = (note,) if note else ()
+    return Made(network, found.shape, head or "", count, found.classes, preprocessing, warning, notes, ran)
 
 
 def fit_head(made: Made, count: int) -> tuple[str, ...]:
@@ -109,28 +114,34 @@ def last_layer_warning(spec: str, activation: str | None, classes: int) -> tuple
 
 
 def _found(
-    spec: str, *, shape: Shape | None, classes: int | None, pretrained: bool, dropout: float | None
-) -> zoo.Found:
+    spec: str,
+    *,
+    shape: Shape | None,
+    classes: int | None,
+    pretrained: bool,
+    dropout: float | None,
+    code: Code | None,
+) -> tuple[zoo.Found, Code]:
     library, _, name = spec.partition(":")
     if library == "torchvision":
-        return zoo.from_torchvision(name, shape=shape, pretrained=pretrained)
+        return zoo.from_torchvision(name, shape=shape, pretrained=pretrained), {}
     if library == "timm":
-        return zoo.from_timm(name, classes=classes, shape=shape, pretrained=pretrained, dropout=dropout)
+        return zoo.from_timm(name, classes=classes, shape=shape, pretrained=pretrained, dropout=dropout), {}
     if pretrained:
         raise InputError(
             f"{spec} is your own code and has no default weights; give a file, or load them in the factory"
         )
-    return _own(spec, shape, classes)
+    return _own(spec, shape, classes, code)
 
 
-def _own(spec: str, shape: Shape | None, classes: int | None) -> zoo.Found:
+def _own(spec: str, shape: Shape | None, classes: int | None, code: Code | None) -> tuple[zoo.Found, Code]:
     """The user's network, with what it says of its input and classes, if it does."""
-    network = call_factory(spec, classes=classes, channels=shape[0] if shape else None)
+    network, ran = call_factory(spec, classes=classes, channels=shape[0] if shape else None, code=code)
     stated, names = _stated(network), getattr(network, "classes", ())
     known = tuple(map(str, names)) if isinstance(names, (list, tuple)) else ()
     if stated is None:
-        return zoo.Found(network, shape or _DEFAULT_SHAPE, classes=known)
-    return zoo.Found(network, shape or stated.shape, stated.mean, stated.std, known)
+        return zoo.Found(network, shape or _DEFAULT_SHAPE, classes=known), ran
+    return zoo.Found(network, shape or stated.shape, stated.mean, stated.std, known), ran
 
 
 def _stated(network: nn.Module) -> Preprocessing | None:

@@ -18,6 +18,7 @@ from cutaway.models.factories import absolute
 from cutaway.models.freezing import freeze_backbone
 from cutaway.models.model import Model, Preprocessing, Shape
 from cutaway.models.probe import Trial, attempt
+from cutaway.models.trust import Code, is_own_code, permit
 from cutaway.models.weights import Tensors, fit_weights, read_weights
 
 _DEFAULT_CLASSES, _DEFAULT_SHAPE = 10, (3, 224, 224)
@@ -35,6 +36,8 @@ def load_model(
     freeze: bool | str = False,
     change: Sequence[str] = (),
     seed: int | None = None,
+    trust: bool | str = False,
+    code: Code | None = None,
 ) -> Model:
     """The network that `spec` names, adapted to `classes` and to images of `shape`.
 
@@ -45,7 +48,9 @@ def load_model(
     `default` for a library's own. `dropout` (0..1) and `stem` (`small`, `half`, `imagenet`) replace the
     architecture's where it has them. `freeze` leaves only the class layer trainable, or the layer whose dotted name
     is given. `change` names small repairs of the structure (`batch-norm`, `no-last-activation`). `seed` fixes what is
-    drawn at random, and leaves torch's generator as it was. Raises `InputError`, one sentence, for anything that does
+    drawn at random, and leaves torch's generator as it was. `trust` opens a run whose network is made by code that this
+    machine has not trained with: True runs the factory that the run names, a spec runs that one instead. `code` lets
+    no file of one's own run but those, with these hashes. Raises `InputError`, one sentence, for anything that does
     not fit.
 
     >>> load_model("resnet18", classes=("cat", "dog"), shape=(1, 28, 28)).options
@@ -53,7 +58,9 @@ def load_model(
     """
     shape = shape or (preprocessing.shape if preprocessing else None)
     _check_numbers(classes, shape, dropout)
-    request = _Request(str(spec), classes, shape, weights, preprocessing, dropout, stem, freeze, tuple(change))
+    request = _Request(
+        str(spec), classes, shape, weights, preprocessing, dropout, stem, freeze, tuple(change), trust, code
+    )
     with _seeded(seed):
         return _make(request)
 
@@ -69,14 +76,18 @@ class _Request:
     stem: str | None
     freeze: bool | str
     change: tuple[str, ...]
+    trust: bool | str
+    code: Code | None
 
 
 def _make(request: _Request) -> Model:
     spec = request.spec
+    if _is_run(spec) and spec not in builtin.model_names():
+        return _from_run(request)
+    if isinstance(request.trust, str):
+        raise InputError(f"{spec} is no run, whose network another factory could make; leave out {request.trust}")
     if spec in builtin.model_names():
         return _builtin(request)
-    if _is_run(spec):
-        return _from_run(request)
     if ":" in spec:
         return _foreign(request)
     raise unknown("model", spec, builtin.model_names())
@@ -107,19 +118,21 @@ def _foreign(request: _Request) -> Model:
         classes=_count(request.classes),
         pretrained=request.weights == "default",
         dropout=request.dropout,
+        code=request.code,
     )
     if tensors is not None and spec.startswith("torchvision:"):
         tensors = zoo.without_auxiliary(tensors)
     count = _count(request.classes) or _count_in(tensors, made.head) or made.count
     notes = (*made.notes, *foreign.fit_head(made, count))
     # A library says what its weights expect; one's own network what it expects itself.
-    has_weights = request.weights is not None or foreign.is_own_code(spec)
+    has_weights = request.weights is not None or is_own_code(spec)
     classes = _class_names(request.classes, count, made.classes if has_weights else ())
     options = {} if request.dropout is None else {"dropout": request.dropout}
     preprocessing = request.preprocessing or (made.preprocessing if has_weights else None)
     model = Model(
         made.network, absolute(spec), classes, made.shape, preprocessing, made.head, options, made.warnings, notes
     )
+    model.code = dict(made.code)
     return _finished(model, request, tensors, (made.head,))
 
 
@@ -136,9 +149,12 @@ def _from_run(request: _Request) -> Model:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run.folder.run_json} does not describe its model ({error!r})") from error
     shape = request.shape or saved.shape
+    allowed = permit(spec, record.get("code", {}), request.trust, str(run.folder.path))
     again = replace(
         request,
-        spec=spec,
+        spec=allowed.spec,
+        code=allowed.code,
+        trust=False,
         classes=request.classes or classes,
         shape=shape,
         weights=run.weights(epoch),
@@ -182,7 +198,7 @@ def _finished(model: Model, request: _Request, tensors: Tensors | None, heads: t
         freeze_backbone(model.network, [trainable])
         # By name, so that building the network again without the weights leaves the same layers trainable.
         model.options["freeze"] = trainable
-        if request.freeze is True and not model.pretrained and not foreign.is_own_code(model.spec):
+        if request.freeze is True and not model.pretrained and not is_own_code(model.spec):
             model.warnings += ("the frozen layers have random weights: only the class layer learns; give --weights",)
     return model
 

@@ -73,7 +73,7 @@ class Model(Shown):
     `preprocessing` is None while nobody knows it: before training on data whose mean and deviation decide it.
     `head` is the dotted name of the layer that makes the logits. `pretrained` says that the weights come from a
     file, a run or a library, and must not be initialised again. `warnings` are sentences a user must see
-    before training; `notes` say what was adapted.
+    before training; `notes` say what was adapted. `code` has the hashes of the user's own files that made it.
     """
 
     network: nn.Module
@@ -86,6 +86,7 @@ class Model(Shown):
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     pretrained: bool = False
+    code: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -115,6 +116,7 @@ class Model(Shown):
             "options": self.options,
             "classes": list(self.classes),
             "preprocessing": preprocessing,
+            **({"code": self.code} if self.code else {}),
         }
 
 

@@ -95,8 +95,10 @@ def from_timm(name: str, *, classes: int | None, shape: Shape | None, pretrained
         import timm
     except ImportError as error:
         raise InputError(f"timm:{name} needs timm, which is not installed; pip install 'cutaway[timm]'") from error
-    if not timm.is_model(name.partition(".")[0]):
-        raise unknown("model", name, timm.list_models(), "in timm")
+    architecture, dot, _ = name.partition(".")
+    # Listed names alone: timm itself would also fetch from a hub, or read a folder, whose name a run may bring.
+    if not timm.is_model(architecture) or (dot and name not in timm.list_models(include_tags=True)):
+        raise unknown("model", name, timm.list_models(include_tags=bool(dot)), "in timm")
     options: dict[str, Any] = {"num_classes": classes, "drop_rate": dropout}
     if shape is not None:
         options["in_chans"] = shape[0]

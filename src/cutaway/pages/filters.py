@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,17 @@ def plain_value(value: Any) -> str:
     return str(value)
 
 
+def shell(value: object) -> str:
+    """A path or name as a word of a command that people copy.
+
+    >>> shell("a b"), shell("runs/one")
+    ("'a b'", 'runs/one')
+    """
+    return shlex.quote(str(value))
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
+    "shell": shell,
     "zoom": zoom,
     "whole": whole,
     "known_numbers": known_numbers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ def write_report(
     language: str = DEFAULT,
     against: str | None = None,
     *,
+    trust: bool | str = False,
     progress: Progress | None = None,
 ) -> Path:
     """Write the report of a run.
@@ -45,6 +47,7 @@ def write_report(
         out: the file; None for `report.html` in the run folder.
         language: a key of `cutaway.words.LANGUAGES`.
         against: the model that it is compared with; None for the run's first saved epoch.
+        trust: whether code that this machine has not trained with may run; see `load_model`.
         progress: called as progress(label, done, total).
 
     Returns:
@@ -58,14 +61,14 @@ def write_report(
     path = Path(out) if out is not None else record.folder.path / "report.html"
     if path.suffix.lower() != ".html":
         raise InputError(f"--out is {path}, expected a name ending in .html")
-    return _Report(record, epoch, say, progress).written(path, against)
+    return _Report(record, epoch, say, trust, progress).written(path, against)
 
 
 class _Report:
     """What the parts of one report share."""
 
-    def __init__(self, run: Run, epoch: int, say: Words, progress: Progress | None) -> None:
-        self.run, self.epoch, self.say, self.progress = run, epoch, say, progress
+    def __init__(self, run: Run, epoch: int, say: Words, trust: bool | str, progress: Progress | None) -> None:
+        self.run, self.epoch, self.say, self.trust, self.progress = run, epoch, say, trust, progress
         self.book, self.notes = Book(), list[str]()
 
     def written(self, path: Path, against: str | None) -> Path:
@@ -79,6 +82,7 @@ class _Report:
     def _networks(self, against: str | None) -> None:
         """What needs the network and its data: images and the comparison."""
         from cutaway.data import load_recorded
+        from cutaway.models.trust import concerning
         from cutaway.scope import Scope
 
         try:
@@ -86,11 +90,17 @@ class _Report:
         except InputError as error:
             self.notes.append(self.say("report.no_data", reason=error))
             return
-        scope = Scope(f"{self.run.folder.path}@{self.epoch}")
+        try:
+            scope = Scope(f"{self.run.folder.path}@{self.epoch}", trust=self.trust)
+        except InputError as error:
+            if isinstance(self.trust, str):
+                raise  # who named a factory wants that network
+            self.notes.append(self.say("report.no_network", reason=error))
+            return
         self._images(scope, data)
         other = against or self._first_epoch()
         if other:
-            self._comparison(Scope(other), scope, data)
+            self._comparison(Scope(other, trust=concerning(other, self.trust)), scope, data)
 
     def _first_epoch(self) -> str:
         first = self.run.epochs[0]
@@ -117,7 +127,9 @@ class _Report:
     def _units(self, limit: int) -> None:
         atlas = find_atlas(self.run, self.epoch)
         if atlas is None:
-            command = f"cutaway atlas {self.run.folder.path}@{self.epoch} {self.run.info['data']['source']}"
+            command = shlex.join(
+                ["cutaway", "atlas", f"{self.run.folder.path}@{self.epoch}", self.run.info["data"]["source"]]
+            )
             self.notes.append(self.say("report.no_atlas", command=command))
             return
         self.notes += add_layers(self.book, atlas, limit, self.say)

@@ -1,5 +1,6 @@
 """The run folder: written by the trainer, only read by everything else. Knows no torch."""
 
+from cutaway.runs.claims import claim_run_path, need_unborn, new_run, only_trainer
 from cutaway.runs.folder import RunFolder, append_lines
 from cutaway.runs.record import (
     Epoch,
@@ -27,9 +28,13 @@ __all__ = [
     "append_lines",
     "best_line",
     "best_of",
+    "claim_run_path",
     "is_run",
     "list_runs",
+    "need_unborn",
+    "new_run",
     "new_run_path",
+    "only_trainer",
     "open_run",
     "readable",
     "resolve",

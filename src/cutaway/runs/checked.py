@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,11 @@ from typing import (
 )
 
 _SHOWN = 40
-Check = Callable[[Any, str], None]
+Check = Callable[[Any], None]
+
+
+CLOSED = "no other keys"
+"""Beside a TypedDict in `Annotated`: what it does not know is refused."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,26 @@ CLOSED = "no other keys"
 
 
 class Wrong(ValueError):  # noqa: N818  # it reads as what it says
-    """A value that is not what it should be: its place, what was expected and what was found."""
+    """A value that is not what it should be: where it stands, what was expected and what was found."""
+
+    def __init__(self, told: str, place: str = "") -> None:
+        super().__init__(told)
+        self.told, self.place = told, place
+
+    def below(self, key: str) -> Wrong:
+        """The same, seen from what holds the value. The place is put together on the way out, when it is wanted."""
+        self.place = f"{key}{'' if self.place.startswith('[') or not self.place else '.'}{self.place}"
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.told}" if self.place else self.told
 
 
 def check(value: Any, kind: Any, place: str = "") -> None:
     """Hold a JSON value against a type: a TypedDict, a list, a dict, a union, a literal or a plain type.
 
-    A float takes a whole number, an int no bool. Keys that a TypedDict does not know are no concern of its.
+    A float takes a whole number, an int no bool; no number is infinite. Keys that a TypedDict does not know are no
+    concern of its, unless it stands beside `CLOSED` in `Annotated`.
 
     >>> check({"epoch": "3"}, dict[str, int], "run.json")
     Traceback (most recent call last):
@@ -55,7 +73,10 @@ def check(value: Any, kind: Any, place: str = "") -> None:
     Raises:
         Wrong: at the first place that does not fit.
     """
-    checker(kind)(value, place)
+    try:
+        checker(kind)(value)
+    except Wrong as wrong:
+        raise (wrong.below(place) if place else wrong) from None
 
 
 @cache
@@ -63,60 +84,82 @@ def checker(kind: Any) -> Check:
     """What `check` does for a type, made once."""
     origin, parts = get_origin(kind), get_args(kind)
     if kind is Any:
-        return lambda value, place: None
+        return lambda value: None
     if origin in (NotRequired, Required):
         return checker(parts[0])
     if origin is Annotated:
         return _closed(parts[0]) if parts[1] is CLOSED else _ranged(checker(parts[0]), parts[1])
     if origin is Literal:
-        # By kind too, because to Python 1 is True.
-        return _expected(
-            " or ".join(map(shown, parts)),
-            lambda value: any(value == part and type(value) is type(part) for part in parts),
-        )
+        return _literal(parts)
     if origin in (Union, types.UnionType):
-        return _either([checker(part) for part in parts])
+        return _either(type(None) in parts, [checker(part) for part in parts if part is not type(None)])
     if is_typeddict(kind):
         return _record(kind)
     if origin is list:
         return _list(checker(parts[0]))
     if origin is dict:
         return _mapping(checker(parts[1]))
-    return _expected(*_PLAIN[kind])
+    return _PLAIN[kind]
 
 
-_PLAIN: dict[Any, tuple[str, Callable[[Any], bool]]] = {
-    int: ("a whole number", lambda value: type(value) is int),
-    float: ("a number", lambda value: type(value) in (int, float)),
-    str: ("a text", lambda value: isinstance(value, str)),
-    bool: ("true or false", lambda value: type(value) is bool),
-    type(None): ("null", lambda value: value is None),
-}
+def _number(value: Any) -> None:
+    if type(value) not in (int, float) or not -_MOST <= value <= _MOST:
+        raise Wrong(f"expected a number, found {shown(value)}")
 
 
-def _expected(words: str, right: Callable[[Any], bool]) -> Check:
-    def look(value: Any, place: str) -> None:
-        if not right(value):
-            raise Wrong(f"{place}: expected {words}, found {shown(value)}")
+def _whole(value: Any) -> None:
+    if type(value) is not int:
+        raise Wrong(f"expected a whole number, found {shown(value)}")
+
+
+def _text(value: Any) -> None:
+    if not isinstance(value, str):
+        raise Wrong(f"expected a text, found {shown(value)}")
+
+
+def _truth(value: Any) -> None:
+    if type(value) is not bool:
+        raise Wrong(f"expected true or false, found {shown(value)}")
+
+
+def _nothing(value: Any) -> None:
+    if value is not None:
+        raise Wrong(f"expected null, found {shown(value)}")
+
+
+_MOST = sys.float_info.max
+_PLAIN: dict[Any, Check] = {int: _whole, float: _number, str: _text, bool: _truth, type(None): _nothing}
+
+
+def _literal(parts: tuple[Any, ...]) -> Check:
+    allowed = {(type(part), part) for part in parts}  # by kind too, because to Python 1 is True
+
+    def look(value: Any) -> None:
+        if not isinstance(value, str | int | float | bool) or (type(value), value) not in allowed:
+            raise Wrong(f"expected {' or '.join(map(shown, parts))}, found {shown(value)}")
 
     return look
 
 
 def _ranged(inner: Check, allowed: Range) -> Check:
-    def look(value: Any, place: str) -> None:
-        inner(value, place)
-        if not allowed.low <= value <= allowed.high:
-            raise Wrong(f"{place}: expected {allowed}, found {shown(value)}")
+    low, high = allowed.low, allowed.high
+
+    def look(value: Any) -> None:
+        inner(value)
+        if not low <= value <= high:
+            raise Wrong(f"expected {allowed}, found {shown(value)}")
 
     return look
 
 
-def _either(choices: list[Check]) -> Check:
-    def look(value: Any, place: str) -> None:
+def _either(may_be_null: bool, choices: list[Check]) -> Check:
+    def look(value: Any) -> None:
+        if value is None and may_be_null:
+            return
         first: Wrong | None = None
         for choice in choices:
             try:
-                choice(value, place)
+                choice(value)
                 return
             except Wrong as wrong:
                 first = first or wrong
@@ -127,21 +170,27 @@ def _either(choices: list[Check]) -> Check:
 
 
 def _list(inner: Check) -> Check:
-    def look(value: Any, place: str) -> None:
+    def look(value: Any) -> None:
         if type(value) is not list:
-            raise Wrong(f"{place}: expected a list, found {shown(value)}")
+            raise Wrong(f"expected a list, found {shown(value)}")
         for index, one in enumerate(value):
-            inner(one, f"{place}[{index}]")
+            try:
+                inner(one)
+            except Wrong as wrong:
+                raise wrong.below(f"[{index}]") from None
 
     return look
 
 
 def _mapping(inner: Check) -> Check:
-    def look(value: Any, place: str) -> None:
+    def look(value: Any) -> None:
         if type(value) is not dict:
-            raise Wrong(f"{place}: expected an object, found {shown(value)}")
+            raise Wrong(f"expected an object, found {shown(value)}")
         for key, one in value.items():
-            inner(one, f"{place}.{key}")
+            try:
+                inner(one)
+            except Wrong as wrong:
+                raise wrong.below(key) from None
 
     return look
 
@@ -149,17 +198,19 @@ def _mapping(inner: Check) -> Check:
 def _record(kind: Any) -> Check:
     # From the hints: with postponed annotations, `__required_keys__` does not know what is not required.
     hints = get_type_hints(kind, include_extras=True)
-    parts = {key: checker(hint) for key, hint in hints.items()}
-    needed = {key for key, hint in hints.items() if get_origin(hint) is not NotRequired}
+    parts = [(key, checker(hint), get_origin(hint) is not NotRequired) for key, hint in hints.items()]
 
-    def look(value: Any, place: str) -> None:
+    def look(value: Any) -> None:
         if type(value) is not dict:
-            raise Wrong(f"{place}: expected an object, found {shown(value)}")
-        for key, inner in parts.items():
+            raise Wrong(f"expected an object, found {shown(value)}")
+        for key, inner, needed in parts:
             if key in value:
-                inner(value[key], f"{place}.{key}" if place else key)
-            elif key in needed:
-                raise Wrong(f"{place}: '{key}' is missing" if place else f"'{key}' is missing")
+                try:
+                    inner(value[key])
+                except Wrong as wrong:
+                    raise wrong.below(key) from None
+            elif needed:
+                raise Wrong(f"'{key}' is missing")
 
     return look
 
@@ -167,10 +218,10 @@ def _record(kind: Any) -> Check:
 def _closed(kind: Any) -> Check:
     inner, known = _record(kind), set(get_type_hints(kind))
 
-    def look(value: Any, place: str) -> None:
-        inner(value, place)
+    def look(value: Any) -> None:
+        inner(value)
         if more := sorted(value.keys() - known):
-            raise Wrong(f"{place}: '{more[0]}' is none of {', '.join(sorted(known))}")
+            raise Wrong(f"'{more[0]}' is none of {', '.join(sorted(known))}")
 
     return look
 

@@ -25,6 +25,7 @@ from cutaway.errors import InputError
 from cutaway.files import explain_disk_errors, parse_json, sync_folder
 from cutaway.runs import logs
 from cutaway.runs.checked import Wrong, check
+from cutaway.runs.links import check_links
 from cutaway.runs.schema import SCHEMA_VERSION, RunInfo
 from cutaway.runs.sealed import header, read_sealed_json, write_sealed_json
 
@@ -103,11 +104,15 @@ class RunFolder:
             except FileExistsError as error:
                 raise InputError(f"{self.path} exists already; choose another --run or resume it") from error
         try:
-            self._write({"schema_version": SCHEMA_VERSION, "id": secrets.token_hex(8), **info})
-            sync_folder(self.path.parent)
+            self.begin(info)
         except BaseException:
             self.path.rmdir()  # an empty folder is no run
             raise
+
+    def begin(self, info: Mapping[str, Any]) -> None:
+        """Write the first `run.json`."""
+        self._write({"schema_version": SCHEMA_VERSION, "id": secrets.token_hex(8), **info})
+        sync_folder(self.path.parent)
 
     def info(self) -> RunInfo:
         """The content of `run.json`.
@@ -117,6 +122,7 @@ class RunFolder:
         """
         if not os.path.isfile(self.run_json):
             raise InputError(f"{self.path} is not a run folder: it has no run.json; `cutaway runs` lists the runs")
+        check_links(self.path, deep=False)
         info, sealed = read_sealed_json(self.run_json)
         version = info.get("schema_version")
         if type(version) is not int:

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, TypeVar, cast
 
 from cutaway.errors import InputError
+from cutaway.files import is_held
 from cutaway.runs.checked import Wrong, check
 from cutaway.runs.folder import RunFolder
+from cutaway.runs.links import check_links
 from cutaway.runs.schema import EvaluationRecord, FindingRecord, FindingsRecord, RunInfo
 from cutaway.runs.sealed import SEAL, header, read_sealed_json, unbroken
 from cutaway.showing import Card, Line, Shown, Table
@@ -42,6 +45,12 @@ class Run(Shown):
         """`run.json`, read now."""
         return self.folder.info()
 
+    @property
+    def status(self) -> str:
+        """`training`, `interrupted`, `diverged` or `finished`; `gone` if the process that was training is no more."""
+        said = str(self.info.get("status", ""))
+        return "gone" if said == "training" and not is_held(self.folder.path) else said
+
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """The records of `metrics.jsonl`: all, or only those of `kind` ("step", "epoch")."""
         log = self.folder.log(self.folder.metrics)
@@ -69,21 +78,28 @@ class Run(Shown):
             return None
         found = cast(EvaluationRecord, self._sealed(path, EvaluationRecord))
         if found["split"] != split:
-            raise InputError(f"{path} is about the split '{found['split']}'; {_MEASURE} {self.folder.path}`")
+            raise InputError(
+                f"{path} is about the split '{found['split']}'; {_MEASURE} {quote(str(self.folder.path))}`"
+            )
         sizes = {len(found["classes"]), len(found["confusion"]), *map(len, found["confusion"])}
         if len(sizes) != 1 or len(found["accuracy_interval"]) != 2:
             told = "its confusion does not fit its classes"
-            raise InputError(f"{path} is damaged: {told}; {_MEASURE} {self.folder.path}`")
+            raise InputError(f"{path} is damaged: {told}; {_MEASURE} {quote(str(self.folder.path))}`")
         self._check_measured(path, found)
         return found
 
     def _check_measured(self, path: Path, found: EvaluationRecord) -> None:
         weights = self.folder.weights(found["epoch"])
         claimed = found.get("weights")
-        if claimed and weights.is_file() and header(weights).get(SEAL) != claimed:
+        try:
+            seal = header(weights).get(SEAL)
+        except InputError:  # gone, or damaged, which is told where the weights are asked for
+            return
+        if claimed and seal != claimed:
+            place = quote(f"{self.folder.path}@{found['epoch']}")
             raise InputError(
                 f"{path} was measured on other weights of epoch {found['epoch']} than those that are saved; "
-                f"{_MEASURE} {self.folder.path}@{found['epoch']}`"
+                f"{_MEASURE} {place}`"
             )
 
     def findings(self) -> Sequence[FindingRecord] | None:
@@ -126,7 +142,9 @@ class Run(Shown):
         """The number of a saved epoch: itself, the best or the last."""
         saved = self.epochs
         if not saved:
-            raise InputError(f"{self.name} has no saved epoch yet; `cutaway resume {self.folder.path}` continues it")
+            raise InputError(
+                f"{self.name} has no saved epoch yet; `cutaway resume {quote(str(self.folder.path))}` continues it"
+            )
         if which == "last":
             return saved[-1]
         number = self.best_epoch if which == "best" else which
@@ -140,7 +158,7 @@ class Run(Shown):
         """What was trained on what, how well, and its epochs."""
         info, ended = self.info, self.metrics("epoch")
         facts = {
-            "status": info["status"],
+            "status": self.status,
             "data": info["data"]["source"],
             "model": info["model"]["spec"],
             "best epoch": best_of(ended),
@@ -221,6 +239,7 @@ def open_run(path: str | Path) -> Run:
     if not os.path.exists(folder.path):
         raise InputError(f"there is no run folder {path}; `cutaway runs` lists the runs")
     folder.info()
+    check_links(folder.path)
     return Run(folder)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from cutaway.computing.memory import is_out_of_memory
 from cutaway.computing.small_maps import small_maps
@@ -25,7 +25,10 @@ from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.matching import Matching
 from cutaway.lenses.similarity import LEAST_IMAGES, Similarity
 from cutaway.lenses.sparsity import GradientStatistics, gradient_statistics, spread
+from cutaway.models import Model
+from cutaway.models.trust import concerning
 from cutaway.pictures import Picture
+from cutaway.runs import is_run
 from cutaway.scope import juxtaposed
 from cutaway.scope.inputs import data_of_run
 from cutaway.scope.microscope import Scope
@@ -152,6 +155,7 @@ def compare(
     images: int | None = 2000,
     batch: int = 128,
     seed: int = 0,
+    trust: bool | str = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare two networks, or two epochs of one, on the same images; each image passes once through each.
@@ -166,13 +170,15 @@ def compare(
         images: how many images of the split, drawn at random; None for all.
         batch: about how many images at a time; the estimate needs four at least. Halved when memory is too small.
         seed: which images, and in which order.
+        trust: for runs that are given by their name: whether code that this machine has not trained with may run;
+            see `load_model`. A factory makes the networks of those whose code is one's own.
         progress: called as progress(label, done, total).
 
     Raises:
         InputError: a split or layer that does not exist, fewer than four images, a network that does not say how its
             input is standardised or returns no logits, values that are not finite.
     """
-    first, second = (one if isinstance(one, Scope) else Scope(one) for one in (a, b))
+    first, second = (one if isinstance(one, Scope) else opened(one, trust) for one in (a, b))
     if not isinstance(data, Dataset):
         data = shared_data(first, second, data, progress)
     if split not in data.splits:
@@ -194,6 +200,14 @@ def compare(
             notes.append(f"not enough memory for batches of {batch}: halved")
             batch //= 2
     return _Finish(*sides, data, part, chunks, passes, notes).comparison(seed, batch)
+
+
+def opened(model: Model | nn.Module | str | Path, trust: bool | str, weights: str | None = None) -> Scope:
+    """A scope of one of two models, with those of the weights and of what is trusted that are about it."""
+    if not isinstance(model, (str, Path)):
+        return Scope(model)
+    is_one = is_run(model) or is_run(str(model).rpartition("@")[0])
+    return Scope(model, weights=None if is_one else weights, trust=concerning(str(model), trust))
 
 
 def shared_data(a: Scope, b: Scope, source: str | Path, progress: Progress | None = None) -> Dataset:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -13,6 +11,7 @@ from multiprocessing.context import ForkProcess
 from multiprocessing.sharedctypes import Synchronized
 
 from cutaway.computing.memory import is_out_of_memory
+from cutaway.data.parallel import end, fork
 from cutaway.errors import InputError
 from cutaway.lenses.attribution.method import Progress
 
@@ -56,19 +55,13 @@ def crew(count: int, jobs: Sequence[int], work: Callable[[Iterable[int], Tick], 
     workers: dict[Connection, ForkProcess] = {}
     try:
         for _ in range(count):
-            here, there = context.Pipe(duplex=False)
-            worker = context.Process(target=_work, args=(work, _next(jobs, taken), there, os.getpid()), daemon=True)
-            worker.start()
-            there.close()
+            worker, here = fork(_work, work, _next(jobs, taken))
             workers[here] = worker
         while workers:
             for pipe in wait(list(workers)):
                 _hear(pipe, workers, tick)  # type: ignore[arg-type]  # `wait` returns what it was given
     finally:
-        for worker in workers.values():
-            worker.terminate()
-        for worker in workers.values():
-            worker.join()
+        end(list(workers.values()))
 
 
 def _next(jobs: Sequence[int], taken: Synchronized[int]) -> Iterator[int]:
@@ -87,6 +80,7 @@ def _hear(pipe: Connection, workers: dict[Connection, ForkProcess], tick: Tick) 
     except EOFError:
         worker = workers.pop(pipe)
         worker.join()
+        end([worker])
         if worker.exitcode:
             raise InputError(
                 f"a process was ended from outside (exit code {worker.exitcode}), most often because "
@@ -101,14 +95,10 @@ def _hear(pipe: Connection, workers: dict[Connection, ForkProcess], tick: Tick) 
         raise MemoryError(value) if kind == "memory" else RuntimeError(value)
 
 
-def _work(work: Callable[[Iterable[int], Tick], None], jobs: Iterator[int], pipe: Connection, parent: int) -> None:
+def _work(pipe: Connection, work: Callable[[Iterable[int], Tick], None], jobs: Iterator[int]) -> None:
     """What a process does; whatever goes wrong is told through the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and at once, whatever it does itself when it is ended
 
     def tick(images: int) -> None:
-        if os.getppid() != parent:
-            raise SystemExit(1)
         pipe.send(("images", images))
 
     try:

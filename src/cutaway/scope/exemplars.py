@@ -18,6 +18,7 @@ from cutaway.computing.memory import is_out_of_memory
 from cutaway.data import Dataset, Split, load_data
 from cutaway.data.sources import BUILT_IN
 from cutaway.errors import InputError, unknown
+from cutaway.files import alone, explain_disk_errors
 from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.exemplars import Replay, replay, survey
@@ -175,9 +176,8 @@ def _scan(
         "device": scanner.device.type,
     }
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    with _kept(folder) as base:
-        store = Store(base / f"scan-{key}", key)
-        return scan_all(scanner, manifest, store, processes, progress), key
+    with _kept(folder) as base, _alone(base / f"scan-{key}") as path:
+        return scan_all(scanner, manifest, Store(path, key), processes, progress), key
 
 
 @contextmanager
@@ -187,6 +187,14 @@ def _kept(folder: str | Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as temporary:
         yield Path(temporary)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[Path]:
+    with explain_disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    with alone(path, f"the scan {path} is being made by another process; wait for it or stop it"):
+        yield path
 
 
 def _replay(scanner: Scanner, found: Found) -> Replay:

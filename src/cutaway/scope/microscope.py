@@ -39,6 +39,7 @@ class Scope(Shown):
         classes: the names of the classes, where the model does not bring them.
         preprocessing: how pixels become the network's input, where the model does not say.
         weights: for a model by name, as in `load_model`.
+        trust: whether code that this machine has not trained with may run; as in `load_model`.
 
     The network is used where it is, on its device, and left as it was by every lens.
 
@@ -55,10 +56,11 @@ class Scope(Shown):
         classes: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
         weights: str | Path | None = None,
+        trust: bool | str = False,
     ) -> None:
         self.spec = str(model) if isinstance(model, (str, Path)) else ""
         if isinstance(model, (str, Path)):
-            model = load_model(model, classes=classes, preprocessing=preprocessing, weights=weights)
+            model = load_model(model, classes=classes, preprocessing=preprocessing, weights=weights, trust=trust)
         if isinstance(model, Model):
             self.spec = self.spec or model.spec
             classes = classes or model.classes

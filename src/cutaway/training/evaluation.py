@@ -11,7 +11,7 @@ import numpy as np
 from cutaway.data import Dataset, Split, load_recorded
 from cutaway.errors import unknown
 from cutaway.models import load_model
-from cutaway.runs import resolve, write_sealed_json
+from cutaway.runs import Run, resolve, write_sealed_json
 from cutaway.runs.sealed import SEAL, header
 from cutaway.showing import Card, Shown, Table
 from cutaway.training.measure import predict_split, report
@@ -50,6 +50,8 @@ def evaluate(
     *,
     data: Dataset | None = None,
     device: str = "auto",
+    trust: bool | str = False,
+    keep: bool = True,
     watch: Watcher | None = None,
 ) -> Evaluation:
     """Measure a run's network on a split and keep the result in the run folder.
@@ -59,6 +61,8 @@ def evaluate(
         split: "test", "val" or "train".
         data: the data set, if it is loaded already.
         device: where to compute; in float32, so that every machine gives the same figures.
+        trust: whether code that this machine has not trained with may run; see `load_model`.
+        keep: whether the result is written into the run folder; else `keep_evaluation` can do it later.
         watch: hears of progress.
 
     Returns:
@@ -74,7 +78,7 @@ def evaluate(
     dataset = load_recorded(record, data, progress=watch.work)
     if split not in dataset.splits:
         raise unknown("split", split, dataset.splits, f"in {dataset.source}")
-    model = load_model(f"{record.folder.path}@{epoch}")
+    model = load_model(f"{record.folder.path}@{epoch}", trust=trust)
     plan = Plan(choose_device(device), channels_last=True, matrices=True)
     plan.place(model.network)
     part = dataset.splits[split]
@@ -91,8 +95,14 @@ def evaluate(
     }
     for warning in result["warnings"]:
         watch.note(warning)
-    write_sealed_json(record.folder.evaluation(split), result)
+    if keep:
+        keep_evaluation(record, result)
     return result
+
+
+def keep_evaluation(record: Run, result: Evaluation) -> None:
+    """Write what was measured into the run folder, where pages and the doctor find it."""
+    write_sealed_json(record.folder.evaluation(result["split"]), result)
 
 
 def overlap_warnings(dataset: Dataset, split: str) -> list[str]:

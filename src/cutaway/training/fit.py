@@ -36,7 +36,13 @@ class Diverged(InputError):  # noqa: N818  # named like the field does
 
 
 class Interrupted(Exception):  # noqa: N818  # no error: the user asked for it
-    """The user asked to stop; the state is saved."""
+    """The user asked to stop; the state is saved.
+
+    Attributes:
+        number: of the signal; 0 where a watcher had enough.
+    """
+
+    number = 0
 
 
 def fit(session: Session, watch: Watcher, stop: StopRequest) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 
 from cutaway.computing.small_maps import small_maps
 from cutaway.errors import InputError
-from cutaway.files import cache_folder, read_json, write_json
+from cutaway.files import alone, cache_folder, explain_disk_errors, read_json, write_json
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _PROBE_STEPS = 2
+_PATIENCE = 30.0  # seconds for another process to write a few lines
 
 
 @dataclass(frozen=True)
@@ -126,15 +128,33 @@ def remembered_plan(question: str, measure: Callable[[], Plan]) -> Plan:
     """
     path = cache_folder() / "plans.json"
     key = hashlib.sha256(f"{question} {_machine()}".encode()).hexdigest()[:24]
-    known: dict[str, Any] = {}
+    found = _plan_of(_plans(path), key)
+    if found is not None:
+        return found
+    plan = measure()
+    with explain_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # Another training may be remembering at this moment, perhaps the same: the first one counts, for both.
+    with alone(path.parent, f"{path} is being written by another process; run the same command again", _PATIENCE):
+        known = _plans(path)
+        plan = _plan_of(known, key) or plan
+        write_json(path, {**known, key: plan.as_dict()})
+    return plan
+
+
+def _plans(path: Path) -> dict[str, Any]:
     if path.is_file():
         with suppress(InputError):  # a damaged memory is measured anew
             known = read_json(path)
-    if isinstance(known.get(key), dict) and known[key].keys() == asdict(Plan("cpu")).keys():
-        return Plan(**known[key])
-    plan = measure()
-    write_json(path, {**known, key: plan.as_dict()})
-    return plan
+            return known if isinstance(known, dict) else {}
+    return {}
+
+
+def _plan_of(known: dict[str, Any], key: str) -> Plan | None:
+    values = known.get(key)
+    if isinstance(values, dict) and values.keys() == asdict(Plan("cpu")).keys():
+        return Plan(**values)
+    return None
 
 
 def _machine() -> str:

@@ -189,9 +189,14 @@ def _checked(key: str, value: Any, place: str) -> Any:
             raise unknown(key, str(value), _CHOICES[key], f"known ({place})")
         return value
     kind = _TYPES[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or (kind is int and value != int(value)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or _is_no(kind, value):
         raise InputError(f"{place}: {key} is {value!r}, expected {'a whole number' if kind is int else 'a number'}")
     low, high = (-1.0, 0.99) if key == "dropout" and value == -1 else _RANGES[key]
     if not low <= value <= high:
         raise InputError(f"{place}: {key} is {value}, expected {low:g} to {high:g}")
     return kind(value)
+
+
+def _is_no(kind: type, value: float) -> bool:
+    """Whether a number is not of that kind; infinity is of none."""
+    return isinstance(value, float) and not (math.isfinite(value) and (kind is float or value.is_integer()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,12 +17,14 @@ from torch import Tensor
 from cutaway import __version__
 from cutaway.data import Batch, Dataset, Split, augment, load_data, load_recorded, sample_order
 from cutaway.errors import InputError
-from cutaway.files import alone, remove_leftovers
+from cutaway.files import remove_leftovers
 from cutaway.models import Model, Preprocessing, initialize, load_model, train_mode
+from cutaway.models.trust import Permit, permit
 from cutaway.models.weights import fit_weights
 from cutaway.restoring import untouched
-from cutaway.runs import Run, RunFolder, new_run_path, open_run
+from cutaway.runs import Run, RunFolder
 from cutaway.runs.logs import mend
+from cutaway.runs.schema import ModelRecord
 from cutaway.training.measure import prepared
 from cutaway.training.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors
 from cutaway.training.precision import Plan, choose_device, choose_plan, fixed_plan, prepare_backend, remembered_plan
@@ -132,19 +133,35 @@ class Session:
             watch.note(sentence)
 
 
-def new_session(
+@dataclass(frozen=True)
+class Wish:
+    """A training that is ready to begin; nothing is written yet."""
+
+    data: Dataset
+    model: Model
+    recipe: Recipe
+    plan: Plan
+    stem: str
+
+    def begin(self, folder: RunFolder) -> Session:
+        """Write the record and the first state into a folder that is locked and empty."""
+        folder.begin(_info(self.data, self.model, self.recipe, self.plan))
+        session = _session(folder, self.data, self.model, self.recipe, self.plan)
+        session.save()
+        return session
+
+
+def new_wish(
     data: Dataset | str | Path,
     model: Model | str,
     *,
     recipe: Mapping[str, Any],
-    folder: Path,
-    name: str | None,
     device: str,
     data_options: Mapping[str, Any],
     model_options: Mapping[str, Any],
     watch: Watcher,
-) -> Session:
-    """Load data and network, choose how to compute, and make the run folder with its first state."""
+) -> Wish:
+    """Load data and network, and choose how to compute."""
     prepare_backend()
     dataset = data if isinstance(data, Dataset) else load_data(data, **data_options, progress=watch.work)
     for note in dataset.notes:
@@ -157,35 +174,34 @@ def new_session(
     network = _new_model(dataset, model, chosen, model_options)
     for sentence in (*network.notes, *network.warnings):
         watch.note(sentence)
-    where = choose_device(device)
-    plan = _plan(dataset, network, chosen, where)
+    plan = _plan(dataset, network, chosen, choose_device(device))
     watch.note(f"computing on {plan.describe()} ({plan.reason})")
-    run = RunFolder(folder / name) if name else RunFolder(new_run_path(folder, f"{dataset.name}-{_short(spec)}"))
-    run.create(_info(dataset, network, chosen, plan))
-    session = _session(run, dataset, network, chosen, plan)
-    session.save()
-    return session
+    return Wish(dataset, network, chosen, plan, f"{dataset.name}-{_short(spec)}")
 
 
-def continued_session(path: str | Path, data: Dataset | None, model: Model | None, watch: Watcher) -> Session:
-    """Build the session that `run.json` describes and take up its newest state."""
+def continued_session(
+    run: Run, data: Dataset | None, model: Model | None, trust: bool | str, watch: Watcher
+) -> Session:
+    """Build the session that `run.json` describes and take up its newest state; the caller holds the run's lock."""
     prepare_backend()
-    run = open_run(path)
     info = run.info
     remove_leftovers(run.folder.path)
     if info.get("watched"):
         raise InputError(f"{run.folder.path} is the record of a loop that is not Cutaway's; continue it there")
+    described = info["model"]
+    named = Permit(described["spec"]) if model else None
+    allowed = named or permit(described["spec"], described.get("code", {}), trust, str(run.folder.path))
     dataset = load_recorded(run, data, progress=watch.work)
     recipe = make_recipe(info["recipe"], place=str(run.folder.run_json))
     plan = Plan(**info["plan"])
     choose_device(plan.device)
     torch.set_num_threads(info["environment"].get("threads", torch.get_num_threads()))
-    described = info["model"]
     if described["preprocessing"] is None:
         raise InputError(f"{run.folder.run_json} does not say how its input is standardised, so it cannot go on")
     preprocessing = Preprocessing.from_dict(described["preprocessing"])
     network = model or load_model(
-        described["spec"],
+        allowed.spec,
+        code=allowed.code,
         classes=described["classes"],
         shape=preprocessing.shape,
         preprocessing=preprocessing,
@@ -193,7 +209,19 @@ def continued_session(path: str | Path, data: Dataset | None, model: Model | Non
     )
     session = _session(run.folder, dataset, network, recipe, plan)
     session.restore(watch)
+    _keep_code(run, described, network, watch)
     return session
+
+
+def _keep_code(run: Run, described: ModelRecord, network: Model, watch: Watcher) -> None:
+    """Say that a run goes on with other code than it was begun with, and write down which."""
+    before = described.get("code", {})
+    if not network.code or (network.code, network.spec) == (before, described["spec"]):
+        return
+    other = sorted(name for name in {**before, **network.code} if before.get(name) != network.code.get(name))
+    if before and other:
+        watch.note(f"{run.name} goes on with other code than it was begun with: {', '.join(other)}")
+    run.folder.update(model={**described, "spec": network.spec, "code": network.code})
 
 
 def _session(folder: RunFolder, data: Dataset, model: Model, recipe: Recipe, plan: Plan) -> Session:
@@ -284,11 +312,3 @@ def _info(data: Dataset, model: Model, recipe: Recipe, plan: Plan) -> dict[str, 
             "system": platform.system(),
         },
     }
-
-
-@contextmanager
-def only_trainer(run: Run | RunFolder) -> Iterator[None]:
-    """Hold the run's lock; a run that another process is training is an `InputError`."""
-    folder = run if isinstance(run, RunFolder) else run.folder
-    with alone(folder.path, f"{folder.path} is being trained by another process; wait for it or stop it"):
-        yield

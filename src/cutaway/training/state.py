@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -137,7 +138,10 @@ def load_state(folder: RunFolder) -> tuple[State, list[str]]:
             return state, [f"{problem}; using {path.name}" for problem in problems]
     if problems:
         raise InputError(f"no state of {folder.path} can be read: {'; '.join(problems)}; start a new run")
-    raise InputError(f"{folder.path} has no saved state; start the run again with `cutaway train`")
+    raise InputError(
+        f"{folder.path} has no saved state to continue; begin it again: its `cutaway train` command with "
+        f"--runs {quote(str(folder.path.parent))} --run {quote(folder.path.name)}"
+    )
 
 
 def torch_environment() -> dict[str, Any]:

@@ -7,6 +7,7 @@ seen from outside the network's layers: in which mode it runs, what it is given,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from cutaway import __version__
 from cutaway.errors import InputError
-from cutaway.runs import Run, RunFolder, append_lines
+from cutaway.runs import Run, RunFolder, append_lines, new_run
 from cutaway.training.checkup import Checkup, due, first_bad
 from cutaway.training.passes import Passes
 from cutaway.training.seen import Freshness, Seen
@@ -35,7 +36,6 @@ class Stethoscope:
     ) -> None:
         self.network, self.optimizer = network, optimizer
         self.classes = [str(n) for n in range(classes)] if isinstance(classes, int) else list(classes)
-        self.folder = RunFolder(Path(folder))
         self.epoch_number, self.steps, self.optimizer_steps = 1, 0, 0
         self.loss_sum, self.correct, self.samples = 0.0, 0, 0
         self.seen = Seen()
@@ -47,7 +47,9 @@ class Stethoscope:
             optimizer.register_step_pre_hook(self._before_optimizer),
             optimizer.register_step_post_hook(self._after_optimizer),
         ]
-        self.folder.create(self._info())
+        self._ours = ExitStack()  # the run folder stays locked until `close`
+        self.folder: RunFolder = self._ours.enter_context(new_run(Path(folder).parent, Path(folder).name, ""))
+        self.folder.begin(self._info())
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +98,8 @@ class Stethoscope:
             handle.remove()
         self.passes.close()
         self.fresh.close()
-        self.folder.update(status="diverged" if self.broken else "finished")
+        with self._ours:
+            self.folder.update(status="diverged" if self.broken else "finished")
         return Run(self.folder)
 
     def _before_optimizer(self, *_: Any) -> None:

@@ -54,11 +54,11 @@ class Answers:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class of an image's answer: its logit, and the probability that softmax makes of it."""
+    """One class of an image's answer: the probability that softmax makes of its logit, and that (None: not kept)."""
 
     label: str
     probability: float
-    logit: float
+    logit: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ class ImageView:
     @property
     def right(self) -> bool:
         """Whether the best class is the true one."""
-        return self.scores[0].label == self.true
+        return bool(self.scores) and self.scores[0].label == self.true
 
 
 def answers(scope: Scope, split: Split, progress: Progress | None = None) -> Answers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError
@@ -93,7 +94,7 @@ def view_run(run: Run, say: Words | None = None) -> RunView:
         name=run.name,
         data=info["data"]["name"],
         model=info["model"]["spec"],
-        status=info["status"],
+        status=run.status,
         figures=tuple(_figures(info, epochs, evaluation, say)),
         facts=tuple(facts_of(info, say)),
         notes=tuple(notes),
@@ -117,7 +118,7 @@ def run_row(run: Run) -> dict[str, Any]:
     best = best_line(epochs)
     return {
         "run": run.name,
-        "status": info["status"],
+        "status": run.status,
         "data": info["data"]["name"],
         "model": info["model"]["spec"],
         "epochs": f"{len(epochs)}/{info['recipe'].get('epochs', '?')}",
@@ -241,9 +242,16 @@ def _shapes(run: Run) -> dict[str, Row]:
     """Output, parameters and receptive field of each layer with a weight, by building the network again."""
     from cutaway.lenses.architecture import summarize
     from cutaway.models import load_model
+    from cutaway.models.trust import Untrusted
 
     channels, height, width = run.info["data"].get("shape") or (0, 0, 0)
-    rows = summarize(load_model(f"{run.folder.path}@last").network, (channels, height, width)).rows
+    try:
+        network = load_model(f"{run.folder.path}@last").network
+    except Untrusted as error:
+        command = f"cutaway summary {quote(str(run.folder.path))}"
+        named = f"`{command} --model FILE.py:FACTORY` shows its layers"
+        raise error.instead(f"look at it, then `{command} --trust` shows its layers", named) from error
+    rows = summarize(network, (channels, height, width)).rows
     return {row.name: row for row in rows if row.parameters and not row.kind.startswith(_NORMS)}
 
 

@@ -15,7 +15,7 @@ from cutaway.views.findings import Finding, read_findings
 from cutaway.views.run import facts_of, notes_of, split_size
 from cutaway.words import Words, words
 
-STATUSES = ("training", "interrupted", "diverged", "finished")
+STATUSES = ("training", "gone", "interrupted", "diverged", "finished")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def run_line(run: Run) -> RunLine:
     measured, planned = tuple(_measured(run, info, epochs, problems)), info["recipe"].get("epochs")
     return RunLine(
         name=run.name,
-        status=info["status"],
+        status=run.status,
         data=info["data"]["name"],
         model=info["model"]["spec"],
         done=len(epochs),

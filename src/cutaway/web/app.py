@@ -16,6 +16,8 @@ from starlette.routing import BaseRoute, Route
 
 from cutaway.errors import InputError
 from cutaway.pages import asset
+from cutaway.plain import is_name
+from cutaway.runs.links import check_links
 from cutaway.web import (
     compare_pages,
     image_pages,
@@ -41,8 +43,15 @@ def create_app(site: Site, port: int) -> Starlette:
         middleware=[Middleware(Guard, port=port)],
         exception_handlers={InputError: _wrong, HTTPException: _refused},
     )
+    hidden = site.folder / HIDDEN
+    if hidden.is_symlink():
+        raise InputError(
+            f"{hidden} is a link, and what the microscope keeps would be written where it leads; remove it"
+        )
+    if hidden.is_dir():
+        check_links(hidden)
     app.state.site = site
-    app.state.jobs = Jobs(site.folder / HIDDEN / "jobs", site.folder)
+    app.state.jobs = Jobs(hidden / "jobs", site.folder, site.trust)
     return app
 
 
@@ -54,7 +63,7 @@ def _routes() -> Iterable[BaseRoute]:
     yield from model_pages.ROUTES
     yield from compare_pages.ROUTES
     yield from train_pages.ROUTES
-    for prefix in ("/runs/{run}/e{epoch:int}", "/models/{model}"):
+    for prefix in ("/runs/{run}/e{epoch:number}", "/models/{model}"):
         yield from layer_pages.routes(prefix)
         yield from unit_pages.routes(prefix)
         yield from image_pages.routes(prefix)
@@ -66,7 +75,7 @@ def static(request: Request) -> Response:
     """A script or the style of this package; there are no folders below."""
     name = request.path_params["name"]
     kind = _TYPES.get(name.rpartition(".")[2])
-    if kind is None or "/" in name or "\\" in name:
+    if kind is None or not is_name(name) or "\\" in name:
         raise HTTPException(404)
     if name in ("style.css", "theme.js"):
         return Response(asset(name), media_type=kind, headers={"Cache-Control": "no-cache"})
@@ -84,5 +93,7 @@ async def _wrong(request: Request, error: Exception) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: an address that leads nowhere, a method, a body too large."""
     assert isinstance(error, HTTPException)
-    told = "" if error.detail == HTTPStatus(error.status_code).phrase else error.detail
-    return await run_in_threadpool(sentence_page, Here.of(request), error.status_code, told)
+    here, told = Here.of(request), error.detail
+    if told == HTTPStatus(error.status_code).phrase:  # Starlette's own, or no word at all
+        told = here.words("error.no_page") if error.status_code in (404, 405) else ""
+    return await run_in_threadpool(sentence_page, here, error.status_code, told)

@@ -115,8 +115,7 @@ def _both(here: Here) -> tuple[Subject, Subject]:
 
 
 def _split(subject: Subject) -> str:
-    data = subject.dataset()
-    return next((split for split in SPLITS if split in data.splits), "") if data else ""
+    return next((split for split in SPLITS if split in subject.splits()), "")
 
 
 def _layers(here: Here, a: Subject, b: Subject, rows: Sequence[Sequence[Row]]) -> tuple[str, str]:

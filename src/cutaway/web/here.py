@@ -10,15 +10,34 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cutaway.errors import InputError
 from cutaway.pages import Crumb, Shell, Slider, render
+from cutaway.plain import visible, whole
 from cutaway.web.jobs import Job, job_id
 from cutaway.web.site import Site
 from cutaway.words import LANGUAGES, Words, choose, words
+
+MAX_NUMBER = 999_999_999  # in addresses and forms
+
+
+class _Number(Convertor[int]):
+    """`{name:number}` in a route. Starlette's own `int` takes any number of digits, and Python then refuses them."""
+
+    regex = "[0-9]{1,9}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("number", _Number())
 
 
 @dataclass(frozen=True)
@@ -37,7 +56,7 @@ class Here:
 
     def link(self, *parts: object, **query: object) -> str:
         """The address of `parts`, each quoted, with the language if the reader chose one."""
-        path = "/" + "/".join(quote(str(part), safe="@:+,=") for part in parts)
+        path = "/" + "/".join(quote(str(part), safe="@:+,=", errors="surrogateescape") for part in parts)
         return self._with(path, query)
 
     def below(self, parts: Sequence[object], *more: object, **query: object) -> str:
@@ -47,7 +66,8 @@ class Here:
     def again(self, **changes: object) -> str:
         """This page's address with some of its query changed; None takes a value away."""
         query = {key: value for key, value in self.request.query_params.items() if key != "lang"}
-        return self._with(quote(self.request.url.path, safe="/@:+,="), {**query, **changes})
+        # Not `request.url`, which takes a # or ? in a name for the end of the path.
+        return self._with(quote(self.request.scope["path"], safe="/@:+,="), {**query, **changes})
 
     def _with(self, path: str, query: Mapping[str, object]) -> str:
         lang = self.request.query_params.get("lang")
@@ -59,6 +79,10 @@ class Here:
         """The value of a query that must be one of `known`; the first of them otherwise."""
         value = self.request.query_params.get(name, "")
         return value if value in known else known[0]
+
+    def number(self, name: str, most: int = MAX_NUMBER) -> int | None:
+        """The value of a query that is a whole number from 0 to `most`; None for any other, and without it."""
+        return whole(self.request.query_params.get(name, ""), 0, most)
 
     def job(self, kind: str, about: Mapping[str, Any]) -> Job | None:
         """The long work that does this, if anybody asked for it."""
@@ -77,7 +101,7 @@ class Here:
         crumbs: tuple[Crumb, ...] = (),
         slider: Slider | None = None,
         status: int = 200,
-        **content: Any,
+        **shown: Any,
     ) -> HTMLResponse:
         """A page in the frame; templates get `here` for their links."""
         shell = Shell(
@@ -86,8 +110,10 @@ class Here:
             slider=slider,
             languages={language: self.again(lang=language) for language in LANGUAGES},
         )
-        text = render(template, self.words, shell=shell, here=self, **content)
-        return HTMLResponse(text, status, {"Cache-Control": "no-cache", "Content-Language": self.words.language})
+        text = render(template, self.words, shell=shell, here=self, **shown)
+        # A folder's name may be no text, and must not take the page of all others with it.
+        content = text.encode("utf-8", "backslashreplace")
+        return HTMLResponse(content, status, {"Cache-Control": "no-cache", "Content-Language": self.words.language})
 
 
 Handler = Callable[[Here], Response]
@@ -106,7 +132,7 @@ def endpoint(handler: Handler) -> Callable[[Request], Response]:
         except (InputError, HTTPException):
             raise
         except Exception as error:  # whatever it is, the next page must still be served
-            traceback.print_exception(error, file=sys.stderr)
+            print(visible("".join(traceback.format_exception(error))), file=sys.stderr)
             return sentence_page(here, 500, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
     return answer

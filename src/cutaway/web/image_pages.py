@@ -33,11 +33,11 @@ SHOWN = 10  # channels of a layer on the walk, as in the figure that the walk st
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """One image of a grid: what it is, what it was taken for, how surely."""
+    """One image of a grid: what it is, what it was taken for, how surely; None for a picture that is not here."""
 
     name: str
     index: str
-    still: Still
+    still: Still | None
     true: str
     scores: tuple[ClassScore, ...]
 
@@ -45,15 +45,15 @@ class Answered:
 def images(here: Here) -> Response:
     """The images of a split, the surest mistakes first; of one cell of the confusion matrix if it is named."""
     subject = Subject.of(here)
-    data = subject.dataset()
+    splits = [one for one in SPLITS if one in subject.splits()]
     title = here.words("tabs.images")
-    if data is None:
+    if not splits:
         return sentence_page(here, 404, here.words("images.no_data", name=subject.name))
-    split = here.chosen("split", [one for one in SPLITS if one in data.splits])
+    classes, split = subject.labels(), here.chosen("split", splits)
     arrays = kept.read_answers(subject, split)
-    cell = [_number(here, key, len(data.classes)) for key in ("true", "given")]
+    cell = [here.number(key, len(classes) - 1) for key in ("true", "given")]
     rows = _rows(Answers(arrays["labels"], arrays["predicted"], arrays["probability"]), *cell) if arrays else []
-    first = min(max(0, _number(here, "from", 10**9) or 0), max(0, len(rows) - 1)) // PAGE * PAGE
+    first = min(here.number("from") or 0, max(0, len(rows) - 1)) // PAGE * PAGE
     return here.page(
         "images.html.j2",
         f"{title} · {subject.name}",
@@ -61,8 +61,8 @@ def images(here: Here) -> Response:
         subject.slider(here, "images"),
         subject=subject,
         split=split,
-        splits=[one for one in SPLITS if one in data.splits],
-        classes=data.classes,
+        splits=splits,
+        classes=classes,
         cell=cell,
         known=arrays is not None,
         total=len(rows),
@@ -81,26 +81,25 @@ def _rows(answers: Answers, true: int | None, given: int | None) -> list[int]:
     return answers.mistakes(true, given)
 
 
-def _number(here: Here, key: str, below: int) -> int | None:
-    text = here.request.query_params.get(key, "")
-    return int(text) if text.isdigit() and int(text) < below else None
-
-
 def _answered(subject: Subject, split: str, rows: Sequence[int], arrays: dict[str, Any]) -> list[Answered]:
-    data = subject.dataset()
-    assert data is not None
-    pixels = np.asarray(data.splits[split].images[np.asarray(rows, np.int64)])
-    names = subject.scope().classes or data.classes
+    labels, names = subject.labels(), subject.classes or subject.labels()
     return [
         Answered(
             f"{split}:{row}",
             f"{split}:{row}",
-            small_still(image),
-            data.classes[int(arrays["labels"][row])],
-            (ClassScore(names[int(arrays["predicted"][row])], float(arrays["probability"][row]), 0.0),),
+            still,
+            labels[int(arrays["labels"][row])],
+            (ClassScore(names[int(arrays["predicted"][row])], float(arrays["probability"][row]), None),),
         )
-        for row, image in zip(rows, pixels, strict=True)
+        for row, still in zip(rows, _stills(subject, split, rows), strict=True)
     ]
+
+
+def _stills(subject: Subject, split: str, rows: Sequence[int]) -> Sequence[Still | None]:
+    data = None if subject.unseen else subject.dataset()
+    if data is None:
+        return [None] * len(rows)
+    return [small_still(pixels) for pixels in np.asarray(data.splits[split].images[np.asarray(rows, np.int64)])]
 
 
 def image(here: Here) -> Response:
@@ -108,12 +107,12 @@ def image(here: Here) -> Response:
     subject = Subject.of(here)
     chosen = find_image(subject, here.request.path_params["image"])
     heats = kept.read_heats(subject, chosen)
-    if not heats:
+    if not heats and not subject.closed:
         with subject.site.computing:
             heats = [explained(subject, chosen, name) for name in QUICK]
             for heat in heats:
                 kept.write_heat(kept.heat_folder(subject, chosen), heat)
-    whole = len(heats) == len(kept.method_names())
+    whole = bool(subject.closed) or len(heats) == len(kept.method_names())
     return here.page(
         "image.html.j2",
         f"{chosen.name} · {subject.name}",
@@ -129,17 +128,29 @@ def image(here: Here) -> Response:
 
 
 def _view(here: Here, subject: Subject, chosen: Chosen, heats: Sequence[kept.Heat]) -> ImageView:
-    scores = seeing.scores(subject, chosen)[:SHOWN]
+    scores = _kept_score(subject, chosen) if subject.closed else _scores(subject, chosen)
     return ImageView(
         name=chosen.name,
         index=0,
         still=small_still(chosen.pixels),
         true=chosen.label if chosen.target is not None else "",  # a class that the network does not know is none
-        scores=tuple(ClassScore(one["class"], one["probability"], one["logit"]) for one in scores),
+        scores=scores,
         explained=tuple(_explained(chosen, heat) for heat in heats if heat.maps is not None),
         left_out=tuple(f"{heat.method}: {heat.error}" for heat in heats if heat.error),
-        input=_prepared(here, subject, chosen),
+        input={} if subject.closed else _prepared(here, subject, chosen),
     )
+
+
+def _scores(subject: Subject, chosen: Chosen) -> tuple[ClassScore, ...]:
+    found = seeing.scores(subject, chosen)[:SHOWN]
+    return tuple(ClassScore(one["class"], one["probability"], one["logit"]) for one in found)
+
+
+def _kept_score(subject: Subject, chosen: Chosen) -> tuple[ClassScore, ...]:
+    """The answer that was kept with those of the whole split, if it was."""
+    split, _, row = chosen.name.partition(":")
+    arrays = kept.read_answers(subject, split) if split in SPLITS else None
+    return _answered(subject, split, [int(row)], arrays)[0].scores if arrays else ()
 
 
 def _prepared(here: Here, subject: Subject, chosen: Chosen) -> dict[str, str]:
@@ -192,7 +203,7 @@ def _steps(here: Here, subject: Subject, chosen: Chosen) -> Iterator[Step]:
 
 def measure(here: Here) -> Response:
     """Ask for what the network says of every image of a split."""
-    subject, split = Subject.of(here), here.request.query_params.get("split", "test")
+    subject, split = Subject.of(here), here.chosen("split", SPLITS)
     return here.begin("predict", {**about_subject(subject), "split": split})
 
 

@@ -13,13 +13,14 @@ from PIL import Image
 
 from cutaway.errors import InputError
 from cutaway.files import Unreadable, read_bytes, write_bytes
-from cutaway.web.here import Here
+from cutaway.plain import short, whole
+from cutaway.web.here import MAX_NUMBER, Here
 from cutaway.web.security import MAX_UPLOAD
 from cutaway.web.site import HIDDEN, Site
 from cutaway.web.subject import Subject
 
 UPLOADS = f"{HIDDEN}/uploads"
-_OF_DATA = re.compile(r"(train|val|test):(\d{1,9})")
+_OF_DATA = re.compile("(train|val|test):([0-9]{1,9})")
 _UPLOADED = re.compile(r"upload:([0-9a-f]{16})")
 SPLITS = ("test", "val", "train")
 
@@ -61,10 +62,9 @@ def chosen_image(here: Here, subject: Subject) -> Chosen | None:
     name = here.request.query_params.get("image", "")
     if name:
         return find_image(subject, name)
-    data = subject.dataset()
-    if data is None:
+    split = next((split for split in SPLITS if split in subject.splits()), None)
+    if split is None or subject.unseen:
         return None
-    split = next(split for split in SPLITS if split in data.splits)
     return find_image(subject, f"{split}:0")
 
 
@@ -74,11 +74,11 @@ def find_image(subject: Subject, name: str, owner: Subject | None = None) -> Cho
     Raises:
         InputError: a name of another form, or an image that is not there.
     """
-    name = f"test:{name}" if name.isdigit() else name
+    name = f"test:{name}" if whole(name, 0, MAX_NUMBER) is not None else name
     uploaded = _UPLOADED.fullmatch(name)
     place = _OF_DATA.fullmatch(name)
     if not uploaded and not place:
-        raise InputError(f"'{name}' names no image; write test:412, or bring an image of your own")
+        raise InputError(f"'{short(name)}' names no image; write test:412, or bring an image of your own")
     owner = owner or subject
     key = ("image", *subject.key, owner.name, name)
     if uploaded:
@@ -101,7 +101,7 @@ def _of_data(subject: Subject, owner: Subject, name: str, split: str, number: in
     target = int(part.labels[number])
     label = data.classes[target] if 0 <= target < len(data.classes) else ""
     file = part.files[number] if part.files is not None else ""
-    same = data.classes == (subject.scope().classes or data.classes)
+    same = data.classes == (subject.classes or data.classes)
     return Chosen(
         name, pixels, label, target if same else None, file, (raw.shape[1], raw.shape[2]), _hash(pixels.tobytes())
     )
@@ -109,7 +109,7 @@ def _of_data(subject: Subject, owner: Subject, name: str, split: str, number: in
 
 def _fitted(subject: Subject, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """An image of the data in the size and colours that the network takes."""
-    shape = subject.scope().shape
+    shape = subject.shape
     if shape is None or pixels.shape == shape:
         return pixels
     buffer = io.BytesIO()
@@ -123,7 +123,7 @@ def _uploaded(subject: Subject, name: str, digest: str) -> Chosen:
         content = read_bytes(path, MAX_UPLOAD)
     except Unreadable as error:
         raise InputError(f"the image {name} is no longer kept ({error}); bring it again") from error
-    shape = subject.scope().shape
+    shape = subject.shape
     if shape is None:
         raise InputError(f"{subject.name} does not say its input size, so an image cannot be fitted to it")
     pixels = _decoded(content, shape)

@@ -52,8 +52,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
 
 def answers_path(subject: Subject, split: str) -> Path:
     """The file with what the network says of every image of a split."""
-    data = subject.dataset()
-    fingerprint = data.splits[split].fingerprint if data else ""
+    fingerprint = subject.splits().get(split, "")
     return keep_folder(subject) / "answers" / f"{key_of(subject.weights_hash(), fingerprint)}-{split}.safetensors"
 
 
@@ -164,8 +163,7 @@ def write_heat(folder: Path, heat: Heat) -> None:
 
 def comparison_path(a: Subject, b: Subject, split: str) -> Path:
     """The file with the comparison of two networks on a split of the first one's data."""
-    data = a.dataset()
-    fingerprint = data.splits[split].fingerprint if data else ""
+    fingerprint = a.splits().get(split, "")
     key = key_of(a.weights_hash(), b.weights_hash(), fingerprint, a.name, a.epoch, b.name, b.epoch)
     return a.site.folder / HIDDEN / "comparisons" / f"{key}.json"
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from cutaway.errors import InputError
 from cutaway.pages import Crumb, render
+from cutaway.runs import Run
 from cutaway.views.architecture import Stage, view_stages
 from cutaway.views.runs import STATUSES, list_lines, view_record
 from cutaway.web.here import Here, endpoint
@@ -41,8 +42,7 @@ def run(here: Here) -> Response:
     name, epoch = here.request.path_params["run"], here.request.path_params.get("epoch")
     found = here.site.run(name)
     record = view_record(found, here.words)
-    subject = Subject.of_run(here.site, found, epoch) if record.saved else None
-    stages, reason = _stages(subject) if subject else ((), "")
+    subject, stages, reason = _network(here, found, epoch) if record.saved else (None, (), "")
     crumbs = [Crumb(name, here.link("runs", name))]
     if epoch is not None:
         crumbs.append(Crumb(here.words("epoch.at", epoch=epoch)))
@@ -59,14 +59,25 @@ def run(here: Here) -> Response:
     )
 
 
-def _stages(subject: Subject) -> tuple[tuple[Stage, ...], str]:
-    """The map of the architecture, or why there is none."""
+def _network(here: Here, found: Run, epoch: int | None) -> tuple[Subject | None, tuple[Stage, ...], str]:
+    """The network, the map of its architecture, and why there is no more; damaged weights take no more with them."""
     try:
-        rows = subject.summary().rows
+        subject = Subject.of_run(here.site, found, epoch)
+    except InputError as error:
+        if epoch is not None and epoch not in found.epochs:
+            raise
+        return None, (), str(error)
+    return subject, *_stages(subject)
+
+
+def _stages(subject: Subject) -> tuple[tuple[Stage, ...], str]:
+    """The map of the architecture, of a closed network as far as its atlas knows it; and why there is no more."""
+    try:
+        rows = subject.rows() if subject.closed else subject.summary().rows
     except InputError as error:
         return (), str(error)
     lines = subject.run.vitals() if subject.run else []
-    return view_stages(rows, [line for line in lines if line["epoch"] == subject.epoch]), ""
+    return view_stages(rows, [line for line in lines if line["epoch"] == subject.epoch]), subject.closed
 
 
 async def events(request: Request) -> Response:
@@ -134,7 +145,7 @@ def _routes() -> Iterator[Route]:
     yield Route("/", endpoint(runs))
     yield Route("/runs/{run}", endpoint(run))
     yield Route("/runs/{run}/events", events)
-    yield Route("/runs/{run}/e{epoch:int}", endpoint(run))
+    yield Route("/runs/{run}/e{epoch:number}", endpoint(run))
 
 
 ROUTES = list(_routes())

@@ -9,6 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cutaway.plain import whole
+
 NAMES = ("127.0.0.1", "localhost", "[::1]")
 MAX_UPLOAD = 20_000_000  # bytes of one request
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -42,6 +44,10 @@ class Guard:
 
     def __init__(self, app: ASGIApp, port: int) -> None:
         self.app = app
+        self._elsewhere = (
+            f"this server answers only to 127.0.0.1:{port} and localhost:{port}; forward the same port on both sides "
+            f"(ssh -L {port}:127.0.0.1:{port} MACHINE), or start the server with --port and your side's"
+        )
         self.hosts = {f"{name}:{port}" for name in NAMES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +65,7 @@ class Guard:
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
         """Why a request is refused, or None."""
         if headers.get("host", "") not in self.hosts:
-            return 421, "this server answers only to 127.0.0.1 and localhost on its own port"
+            return 421, self._elsewhere
         # A link on another page may open this one; its images, scripts and forms may not reach here.
         foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
         if foreign and (method not in _SAFE or headers.get("sec-fetch-mode") != "navigate"):
@@ -67,7 +73,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc not in self.hosts:
             return 403, "requests from pages of other sites are refused"
-        if int(headers.get("content-length") or 0) > MAX_UPLOAD:
+        if (whole(headers.get("content-length") or "0", 0, 10**15) or 0) > MAX_UPLOAD:
             return 413, f"the upload is larger than {MAX_UPLOAD // 1_000_000} MB; make the image smaller"
         return None
 

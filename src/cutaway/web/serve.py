@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
 from cutaway.errors import InputError
+from cutaway.signals import Stopped, handling
 from cutaway.web.app import create_app
+from cutaway.web.jobs import Jobs
 from cutaway.web.site import Site
 
 HOST = "127.0.0.1"
 
 
 def serve(site: Site, port: int, ready: Callable[[str], None] = lambda address: None) -> None:
-    """Serve until Ctrl-C.
+    """Serve until Ctrl-C or another signal that ends programs.
 
     Args:
         site: what is shown.
@@ -27,6 +32,7 @@ def serve(site: Site, port: int, ready: Callable[[str], None] = lambda address: 
 
     Raises:
         InputError: the folder does not exist, or the port is in use.
+        Stopped: by which signal it ended.
     """
     if not Path(site.folder).is_dir():
         raise InputError(f"there is no folder {site.folder}; name the one that holds your runs, or train first")
@@ -37,11 +43,37 @@ def serve(site: Site, port: int, ready: Callable[[str], None] = lambda address: 
         ready(f"http://{HOST}:{number}/")
         # The first page about a network would otherwise wait seconds for torch.
         threading.Thread(target=_warm, daemon=True).start()
-        app.state.jobs.keep_going()
+        server = uvicorn.Server(config)
+        with _stopping(server, app.state.jobs):
+            app.state.jobs.keep_going()
+            server.run(sockets=[ours])
+
+
+@contextmanager
+def _stopping(server: uvicorn.Server, jobs: Jobs) -> Iterator[None]:
+    """The first signal ends the server and then the workers, and is raised when they are gone; a second ends at once.
+
+    Raises:
+        Stopped: after a signal.
+    """
+    came: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if came:
+            jobs.kill()
+            os._exit(128 + number)
+        came.append(number)
+        server.should_exit = True
+
+    # uvicorn's own would end the process before the workers.
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]  # it is called alike
+    with handling(ask):
         try:
-            uvicorn.Server(config).run(sockets=[ours])
+            yield
         finally:
-            app.state.jobs.stop()
+            jobs.stop()
+    if came:
+        raise Stopped(came[0])
 
 
 def listening(port: int) -> socket.socket:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError
-from cutaway.runs import Run, RunFolder, open_run
+from cutaway.plain import is_name, short
+from cutaway.runs import Run, RunFolder, is_run, open_run
 from cutaway.web.memory import Memory
 
 if TYPE_CHECKING:
@@ -42,10 +45,12 @@ class Site:
     Attributes:
         folder: holds the runs; nothing outside it is shown or written.
         models: by the name in their address.
+        trust: whether the code that runs name may run.
     """
 
     folder: Path
     models: Mapping[str, Named] = field(default_factory=dict)
+    trust: bool = False
     scopes: Memory = field(default_factory=lambda: Memory(_SCOPES))
     datasets: Memory = field(default_factory=lambda: Memory(4))
     values: Memory = field(default_factory=lambda: Memory(_BYTES, _weight))
@@ -58,13 +63,17 @@ class Site:
             InputError: there is none, or the name leads out of the folder.
         """
         path = self.folder / name
-        if name in ("", ".", "..") or Path(name).name != name or not self.holds(path):
-            raise InputError(f"there is no run '{name}' in {self.folder}")
+        if not is_name(name) or not self.holds(path):
+            raise InputError(f"there is no run '{short(name)}' in {self.folder}")
         return open_run(path)
+
+    def has_run(self, name: str) -> bool:
+        """Whether there is a run of that name in the folder."""
+        return is_name(name) and is_run(self.folder / name)
 
     def holds(self, path: Path) -> bool:
         """Whether a path, its links followed, lies inside the folder."""
-        return path.resolve().is_relative_to(self.folder.resolve())
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.folder))
 
     def runs(self) -> list[Run]:
         """All runs, also damaged ones, newest folder first."""
@@ -75,11 +84,29 @@ class Site:
         """The microscope over a model, loaded once for each `stamp` of its weights."""
 
         def load() -> Scope:
+            from cutaway.models.trust import Untrusted
             from cutaway.scope import Scope
 
-            return Scope(spec, weights=weights)
+            try:
+                return Scope(spec, weights=weights, trust=self.trust)
+            except Untrusted as error:
+                command = f"cutaway serve {quote(str(self.folder))} --trust"
+                raise error.instead(f"look at it, then start `{command}`") from error
 
         found: Scope = self.scopes.get((spec, weights, stamp), load)
+        return found
+
+    def data_of(self, run: Run) -> Dataset:
+        """The data of a run, loaded once; never fetched from a network, and no other than it was trained on."""
+        record = run.info["data"]
+        key = (record["source"], repr(sorted(record.get("options", {}).items())), record.get("fingerprint"))
+
+        def load() -> Dataset:
+            from cutaway.data import load_recorded
+
+            return load_recorded(run, download=False)
+
+        found: Dataset = self.datasets.get(key, load)
         return found
 
     def dataset(self, source: str, options: Mapping[str, Any]) -> Dataset:
@@ -95,7 +122,10 @@ class Site:
 
 
 def _changed(path: Path) -> float:
-    return (path / "run.json").stat().st_mtime
+    try:
+        return os.stat(path / "run.json").st_mtime
+    except OSError:  # it has gone meanwhile
+        return 0.0
 
 
 def _weight(value: Any) -> float:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError, unknown
 from cutaway.pages import EPOCH, Crumb, Slider
+from cutaway.plain import whole
 from cutaway.runs import Run
-from cutaway.web.here import Here
+from cutaway.runs.sealed import SEAL, header
+from cutaway.web.here import MAX_NUMBER, Here
 from cutaway.web.site import Named, Site
 
 if TYPE_CHECKING:
     from cutaway.data import Dataset
     from cutaway.lenses.architecture import Row, Summary
-    from cutaway.runs.atlas import Atlas
+    from cutaway.runs.atlas import Atlas, LayerRecord
     from cutaway.scope import Scope
 
 MAX_EPOCHS = 30  # positions of a slider; more are spread evenly, and the page says so
@@ -57,8 +59,9 @@ class Subject:
     def of_name(cls, site: Site, name: str) -> Subject:
         """By what stands in the address of a comparison: `faces-1`, `faces-1@7` or a model's name."""
         run, _, epoch = name.rpartition("@") if "@" in name else (name, "", "")
-        if (site.folder / run / "run.json").is_file() and (epoch.isdigit() or not epoch):
-            return cls.of_run(site, site.run(run), int(epoch) if epoch else None)
+        number = whole(epoch, 0, MAX_NUMBER)
+        if site.has_run(run) and (number is not None or not epoch):
+            return cls.of_run(site, site.run(run), number)
         if name in site.models or name.startswith("torchvision:"):
             return cls.of_model(site, name)
         return cls.of_run(site, site.run(name))
@@ -95,9 +98,23 @@ class Subject:
         return self.site.scope(self.spec, self.named.weights if self.named else None, self.stamp)
 
     @property
+    def closed(self) -> str:
+        """Why its network is not opened (code that nobody here trusts, damaged weights); "" where it is."""
+
+        def look() -> str:
+            try:
+                self.scope()
+            except InputError as error:
+                return str(error)
+            return ""
+
+        found: str = self.site.values.get(("closed", *self.key), look)
+        return found
+
+    @property
     def sees(self) -> bool:
-        """Whether images can be shown to it: it says how its input is standardised."""
-        return self.scope().preprocessing is not None
+        """Whether images can be shown to it: it is open, and says how its input is standardised."""
+        return not self.closed and self.scope().preprocessing is not None
 
     def summary(self) -> Summary:
         """Its layers."""
@@ -105,7 +122,16 @@ class Subject:
         return found
 
     def rows(self) -> list[Row]:
-        """The layers that return maps, in the order of the forward pass."""
+        """The layers that return maps, in the order of the forward pass; of a closed network those that its atlas has.
+
+        Raises:
+            InputError: the network is closed, and nothing was made of it ahead of time.
+        """
+        if self.closed:
+            atlas = self.atlas() if self.run is not None else None
+            if atlas is None:
+                raise InputError(self.closed)
+            return [_row(layer) for layer in atlas.layers.values()]
         return [row for row in self.summary().rows if row.called and row.output_shape and len(row.output_shape) == 4]
 
     def layer(self, name: str) -> Row:
@@ -121,10 +147,61 @@ class Subject:
         place = names.index(name)
         return (names[place - 1] if place else None, names[place + 1] if place + 1 < len(names) else None)
 
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Of its input: channels, height, width."""
+        ready = self.run.info["model"]["preprocessing"] if self.run else None
+        if ready is None:
+            return self.scope().shape
+        channels, height, width = ready["shape"]
+        return channels, height, width
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of what it tells apart; may be empty."""
+        return tuple(self.run.info["model"]["classes"] if self.run else self.scope().classes)
+
     def dataset(self) -> Dataset | None:
-        """Its images: of the run, or those named with the model."""
-        described = self._data()
-        return self.site.dataset(*described) if described else None
+        """Its images: of the run, or those named with the model.
+
+        Raises:
+            InputError: the images of a run are not here, or are others now.
+        """
+        if self.run is not None:
+            return self.site.data_of(self.run)
+        if self.named and self.named.data:
+            return self.site.dataset(self.named.data, self._fitting())
+        return None
+
+    @property
+    def unseen(self) -> str:
+        """Why the images of its data cannot be shown; "" where they can, and where it has none."""
+
+        def look() -> str:
+            try:
+                self.dataset()
+            except InputError as error:
+                return str(error)
+            return ""
+
+        # A reason holds as long as the folder: it may be put there while the server runs.
+        stamp = os.path.exists(self.run.info["data"]["source"]) if self.run else None
+        found: str = self.site.values.get(("unseen", *self.key, stamp), look)
+        return found
+
+    def splits(self) -> dict[str, str]:
+        """The fingerprint of each split of its data, also where the images are not here."""
+        if self.run is not None:
+            return {name: split.get("fingerprint", "") for name, split in self.run.info["data"]["splits"].items()}
+        data = self.dataset()
+        return {name: split.fingerprint for name, split in data.splits.items()} if data else {}
+
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes of its data."""
+        if self.run is not None:
+            return tuple(self.run.info["data"]["classes"])
+        data = self.dataset()
+        return data.classes if data else ()
 
     def atlas(self) -> Atlas | None:
         """The pages of its units that were made ahead of time; None if none were."""
@@ -133,14 +210,6 @@ class Subject:
         if self.run is not None and self.epoch is not None:
             return find_atlas(self.run, self.epoch)
         return find_model_atlas(self.weights_hash())
-
-    def _data(self) -> tuple[str, Mapping[str, Any]] | None:
-        if self.run is not None:
-            data = self.run.info["data"]
-            return data["source"], data["options"]
-        if self.named and self.named.data:
-            return self.named.data, self._fitting()
-        return None
 
     def _fitting(self) -> dict[str, Any]:
         """A folder's images in the size that the network takes."""
@@ -172,7 +241,11 @@ class Subject:
         return (*first, *(Crumb(text, here.link(*self.parts, *rest)) for text, rest in more))
 
     def weights_hash(self) -> str:
-        """The fingerprint of its weights, 16 hexadecimal digits."""
+        """The fingerprint of its weights, 16 hexadecimal digits: of a run's file, of any other model's tensors."""
+        if self.run is not None and self.epoch is not None:
+            seal = header(self.run.folder.weights(self.epoch)).get(SEAL)
+            if seal:  # runs of schema 1 have none
+                return seal[:16]
         from cutaway.lenses.certificate import Certificate
 
         def make() -> str:
@@ -183,3 +256,12 @@ class Subject:
 
         found: str = self.site.values.get(("hash", *self.key), make)
         return found
+
+
+def _row(layer: LayerRecord) -> Row:
+    """A layer of an atlas as a row of the summary: what it returns, and nothing of its weights."""
+    from cutaway.lenses.architecture import Row
+
+    field = layer.field if layer.exact else (None, None)
+    shape = (1, layer.channels, *layer.size)
+    return Row(layer.name, layer.kind, None, shape, None, 0, False, 0, 0, field, (None, None))

@@ -25,7 +25,7 @@ def subject_of(about: Mapping[str, Any], site: Site) -> Subject:
     if "run" in about:
         return Subject.of_run(site, site.run(about["run"]), about["epoch"])
     named = Named(about["spec"], about.get("weights"), about.get("data"))
-    return Subject.of_model(Site(site.folder, {named.name: named}), named.name)
+    return Subject.of_model(Site(site.folder, {named.name: named}, site.trust), named.name)
 
 
 def about_subject(subject: Subject) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def predict(about: Mapping[str, Any], site: Site, report: Report) -> str:
 def _evaluate(subject: Subject, split: str, data: Any, report: Report) -> None:
     from cutaway.training import evaluate
 
-    evaluate(subject.spec, split, data=data, watch=_telling(report))
+    evaluate(subject.spec, split, data=data, trust=subject.site.trust, watch=_telling(report))
 
 
 def explain(about: Mapping[str, Any], site: Site, report: Report) -> str:

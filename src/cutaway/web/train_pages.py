@@ -13,11 +13,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cutaway.pages import Crumb
-from cutaway.runs import is_run, new_run_path
+from cutaway.plain import is_name, short, visible, whole
+from cutaway.runs import claim_run_path
 from cutaway.web.here import Here, endpoint
 from cutaway.web.jobs import Job
 
 MAX_EPOCHS = 10_000
+_MOST = 4096  # letters of a path
+_SHORT = 30  # letters of the data and of the model in a name that is made of them
 SHOWN = 8  # trainings that were started here
 _NAME = re.compile(r"[\w][\w.-]{0,80}")
 
@@ -37,15 +40,21 @@ def form(here: Here) -> Response:
     from cutaway.models import model_names
 
     title = here.words("train.title")
-    jobs = [job for job in here.request.app.state.jobs.all() if job.kind == "train"][:SHOWN]
+    jobs = [job for job in here.request.app.state.jobs.all() if job.kind == "train"]
+    jobs.sort(key=lambda job: job.progress.state == "foreign")  # whatever date they claim
     return here.page(
         "train.html.j2",
         title,
         (Crumb(title),),
         sources=BUILT_IN,
         models=[*model_names(), *here.site.models],
-        started=[Started(job, job.about["name"], is_run(here.site.folder / job.about["name"])) for job in jobs],
+        started=[_begun(here, job) for job in jobs[:SHOWN]],
     )
+
+
+def _begun(here: Here, job: Job) -> Started:
+    name = str(job.about.get("name", job.id))
+    return Started(job, short(name), job.progress.state != "foreign" and here.site.has_run(name))
 
 
 async def start(request: Request) -> Response:
@@ -60,15 +69,18 @@ def _started(here: Here, given: dict[str, str]) -> Response:
     data, model, epochs = given["data"], given["model"], given["epochs"]
     if not data or not model:
         raise HTTPException(400, here.words("train.missing"))
-    if epochs and not (epochs.isdigit() and 1 <= int(epochs) <= MAX_EPOCHS):
-        raise HTTPException(400, here.words("train.epochs_wrong", epochs=epochs, most=MAX_EPOCHS))
+    count = whole(epochs, 1, MAX_EPOCHS)
+    if epochs and count is None:
+        raise HTTPException(400, here.words("train.epochs_wrong", epochs=short(epochs), most=MAX_EPOCHS))
+    if bad := next((text for text in (data, model) if len(text) > _MOST or visible(text) != text), ""):
+        raise HTTPException(400, here.words("train.no_path", text=visible(short(bad))))
     if _is_code(model) and model not in here.site.models:
         raise HTTPException(400, here.words("train.code", model=model))
     spec = here.site.models[model].spec if model in here.site.models else model
-    name = given["name"] or new_run_path(here.site.folder, f"{_short(data)}-{_short(model)}").name
-    if not _NAME.fullmatch(name) or is_run(here.site.folder / name):
-        raise HTTPException(400, here.words("train.name_wrong", name=name))
-    recipe = {"epochs": int(epochs)} if epochs else {}
+    name = given["name"] or claim_run_path(here.site.folder, f"{_short(data)}-{_short(model)}").name
+    if not _NAME.fullmatch(name) or not is_name(name) or here.site.has_run(name):
+        raise HTTPException(400, here.words("train.name_wrong", name=short(name)))
+    recipe = {"epochs": count} if count is not None else {}
     about = {"data": data, "model": spec, "name": name, "recipe": recipe}
     here.request.app.state.jobs.want("train", about, again=True)
     return RedirectResponse(here.link("train"), 303)
@@ -79,7 +91,7 @@ def _is_code(model: str) -> bool:
 
 
 def _short(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", Path(text).name.rpartition(":")[2]).strip("-.") or "run"
+    return re.sub(r"[^\w.-]+", "-", Path(text).name.rpartition(":")[2])[:_SHORT].strip("-.") or "run"
 
 
 ROUTES = [Route("/train", endpoint(form), methods=["GET"]), Route("/train", start, methods=["POST"])]

@@ -123,5 +123,5 @@ def _history(subject: Subject, image: Chosen, layer: str, channel: int) -> Histo
 
 def routes(prefix: str) -> list[Route]:
     """The addresses below a run's epoch or a model."""
-    address = f"{prefix}/layers/{{layer}}/c{{channel:int}}"
+    address = f"{prefix}/layers/{{layer}}/c{{channel:number}}"
     return [Route(address, endpoint(unit), methods=["GET"]), Route(address, endpoint(make), methods=["POST"])]

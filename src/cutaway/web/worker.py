@@ -1,4 +1,4 @@
-"""The process that does one job: `python -m cutaway.web.worker JOB_FOLDER RUNS_FOLDER`."""
+"""The process that does one job: `python -P -m cutaway.web.worker JOB_FOLDER RUNS_FOLDER [--trust]`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from types import FrameType
 from typing import Any
 
 from cutaway.errors import InputError
-from cutaway.files import read_json, write_json
-from cutaway.web.jobs import BEAT, Progress
+from cutaway.files import write_json
+from cutaway.web.jobs import BEAT, Progress, State, read_job
 from cutaway.web.site import Site
 
 
@@ -32,7 +32,7 @@ class Report:
         """Progress, as lenses tell it."""
         self._now = replace(self._now, label=label, done=int(done), total=int(total))
 
-    def end(self, state: str, *, error: str = "", result: str = "") -> None:
+    def end(self, state: State, *, error: str = "", result: str = "") -> None:
         """The last word."""
         with self._lock:
             self._ended.set()
@@ -47,14 +47,16 @@ class Report:
             self._ended.wait(BEAT)
 
 
-def main(folder: Path, root: Path) -> int:
+def main(folder: Path, root: Path, trust: bool = False) -> int:
     """Do the job in `folder`; whatever goes wrong is one sentence in its progress."""
     report = Report(folder / "progress.json")
     try:
-        job = read_json(folder / "job.json")
+        job, ours = read_job(folder)
+        if not ours:
+            raise InputError(f"{folder} is no work that this machine was asked for")
         if job["kind"] != "train":
             signal.signal(signal.SIGTERM, _stop)
-        report.end("done", result=work(job["kind"], job["about"], Site(root), report))
+        report.end("done", result=work(job["kind"], job["about"], Site(root, trust=trust), report))
         return 0
     except SystemExit:
         report.end("cancelled")
@@ -75,9 +77,9 @@ def work(kind: str, about: Mapping[str, Any], site: Site, report: Report) -> str
     """What a kind of job does; returns what its page needs to find the result."""
     from cutaway.web import tasks
 
-    found: str = getattr(tasks, kind)(about, site, report)
-    return found
+    works = (tasks.predict, tasks.explain, tasks.atlas, tasks.compare, tasks.train)
+    return next(one for one in works if one.__name__ == kind)(about, site, report)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), "--trust" in sys.argv[3:]))

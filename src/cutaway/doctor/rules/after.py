@@ -66,7 +66,7 @@ def mislabelled_images(record: Record) -> Said | None:
     share = len(issues) / sum(found["size"] for found in measured if found.get("label_issues") is not None)
     between = Counter(tuple(sorted((issue["label"], issue["answer"]))) for issue in issues)
     (first, second), count = between.most_common(1)[0]
-    shown = " ".join(issue["image"] for issue in sorted(issues, key=lambda issue: issue["confidence"])[:_SHOWN])
+    shown = shlex.join(issue["image"] for issue in sorted(issues, key=lambda issue: issue["confidence"])[:_SHOWN])
     return say(
         "warning" if share >= _MANY_WRONG and len(issues) >= _SHOWN else "note",
         f"{len(issues)} held-out images ({share:.1%}) probably have the wrong label, {count} of them between "

@@ -133,7 +133,7 @@ def duplicates(record: Record) -> Said | None:
         "warning" if share >= 0.1 else "note",
         f"{size - distinct} of {size} training images are exact copies of others ({share:.1%})",
         cause="the set was collected or copied twice; an epoch is shorter than it looks and copies count double",
-        remedy=f"cutaway audit {record.info['data']['source'] or 'DATA'}",
+        remedy=f"cutaway audit {shlex.quote(record.info['data']['source'] or 'DATA')}",
         copies=size - distinct,
         share=share,
     )
@@ -151,7 +151,7 @@ def two_labels(record: Record) -> Said | None:
         "error" if share > 0.05 and record.fails else "warning",
         f"{count} distinct images are filed under more than one class ({share:.1%})",
         cause="they were labelled twice, and no network can be right about them",
-        remedy=f"cutaway audit {record.info['data']['source'] or 'DATA'}",
+        remedy=f"cutaway audit {shlex.quote(record.info['data']['source'] or 'DATA')}",
         images=count,
         share=share,
     )

@@ -13,7 +13,7 @@ from typing import Any, cast
 from cutaway.computing.twin import bf16_pays
 from cutaway.data import Dataset, Split
 from cutaway.errors import InputError
-from cutaway.files import remove_leftovers
+from cutaway.files import alone, explain_disk_errors, remove_leftovers
 from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.capture import find_module, module_name
 from cutaway.lenses.certificate import Certificate
@@ -75,8 +75,11 @@ def make_atlas(
     scanner = Scanner(scope.network, scope.device, known, part, [], 1, batch_size(scope), False)
     settings = {"k": k, "style": STYLE, "steps": steps, "size": size, "chunk": CHUNK}
     order = _Order(scope, scanner, labels, source, settings)
-    with one_thread(scope.device):
-        path = Path(folder or atlas_folder(scope) / order.key)
+    path = Path(folder or atlas_folder(scope) / order.key)
+    with explain_disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    busy = f"the atlas {path} is being made by another process; wait for it or stop it"
+    with alone(path, busy), one_thread(scope.device):
         atlas, chosen = order.begun(path, [layers] if isinstance(layers, str) else layers)
         job = Job(scope, data, scanner, labels, source, atlas, chosen, progress)
         if images and size:
@@ -86,7 +89,7 @@ def make_atlas(
         write_responses(job)
         if images:
             write_imagined(job)
-    remove_leftovers(path)
+        remove_leftovers(path)
     return open_atlas(path)
 
 
