@@ -117,7 +117,7 @@ class Outcome:
         traces = (watch.out + watch.err).count("Traceback")
         hung = watch.code is None
         print(
-            f"{self.way:8} {len(self.said)} kinds: {len(named)} of {len(bad)} bad named, {len(odd)} odd named or shown; "
+            f"{self.way:8} {len(self.said)} kinds: {len(named)} of {len(bad)} bad named, {len(odd)} odd told; "
             f"peak {peak:,} MB a process, {watch.seconds:.0f} s, {'hung' if hung else 'no hang'}, {traces} tracebacks"
             + (f"; slowest {self.slowest[0]:.1f} s ({seen_as(self.slowest[1])})" if self.slowest[1] else ""),
             flush=True,
