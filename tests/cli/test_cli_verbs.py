@@ -189,6 +189,18 @@ def test_predict_ranks_the_classes(cutaway: Cutaway, run: Path, stage: Path) -> 
     assert sum(row["probability"] for row in first["classes"]) == pytest.approx(1)
 
 
+def test_predict_names_what_it_cannot_read_and_ranks_the_rest(cutaway: Cutaway, run: Path, stage: Path) -> None:
+    Path("bad.png").write_text("no image")
+    told = cutaway("predict", run, photo(stage), "bad.png", "gone.png", "--top", 1)
+    assert [line for line in told.out.splitlines() if not line.startswith(" ")] == [str(photo(stage))]
+    assert told.code == 2
+    assert "bad.png cannot be read: a text file, not an image; there is no image file gone.png" in told.err
+    first, second, _ = json.loads(cutaway("predict", run, photo(stage), "bad.png", "gone.png", "--json").out)
+    assert first["classes"]
+    assert second == {"image": "bad.png", "error": "bad.png cannot be read: a text file, not an image"}
+    assert cutaway("predict", run, "bad.png", "gone.png").out == ""
+
+
 def test_maps_are_what_the_lens_gives(cutaway: Cutaway, run: Path, stage: Path) -> None:
     told = cutaway("maps", run, photo(stage), "--json")
     answer = json.loads(told.out)

@@ -10,7 +10,8 @@ import pytest
 
 from cutaway.data import Augmentation, load_data
 from cutaway.data.augment import FLIPS
-from cutaway.data.cost import MAX_PIXELS
+from cutaway.data.cost import MAX_PIXELS, MEMORY, MOST_BYTES
+from cutaway.data.pixels import ORDINARY
 from cutaway.data.shapes import CLASSES, SIZES
 from cutaway.data.sources import BUILT_IN
 
@@ -24,6 +25,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-
         *CLASSES,
         *(f"{count:,}" for count in SIZES.values()),
         f"{MAX_PIXELS:,}",
+        f"{MOST_BYTES / 1e6:.0f} MB a file",
+        f"{MEMORY / 1e6:.0f} MB to decode",
+        f"{ORDINARY:,}",
         "CUTAWAY_CACHE",
         "CUTAWAY_CACHE_LIMIT_GB",
         "dataset-fashion-mnist",

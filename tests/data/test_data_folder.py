@@ -9,6 +9,7 @@ from odd_files import noise, packed
 
 from cutaway.data import Undecodable, decode
 from cutaway.data.folder import class_names, list_folder, natural
+from cutaway.data.leaving import read_leaving
 from cutaway.errors import InputError
 
 PIXELS = packed(noise(), "PNG")
@@ -241,3 +242,14 @@ def test_a_layout_that_is_none(tmp_path: Path, files: list[str], message: str) -
     make(tmp_path, *files)
     with pytest.raises(InputError, match=message):
         list_folder(tmp_path)
+
+
+def test_a_list_of_what_to_leave_out_is_read_within_bounds(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(20 * 10**9)
+    for name, reason in (("pipe", "not a regular file"), ("huge", "20,000 MB, more than the 256 MB"), ("", "a folder")):
+        with pytest.raises(InputError, match=rf"is no list of files \({reason}.*\): expected text, one file a line"):
+            read_leaving(tmp_path / name)
+    with pytest.raises(InputError, match="there is no list"):
+        read_leaving(tmp_path / "none")

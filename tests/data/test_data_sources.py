@@ -6,6 +6,7 @@ import io
 import struct
 import tarfile
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cutaway.data import load_data, sources
+from cutaway.data import load_data, readers, sources
 from cutaway.data.readers import (
     Unusable,
     read_cifar10,
@@ -321,3 +322,43 @@ def test_every_published_file_has_an_address_and_an_md5(name: str) -> None:
     assert all(mirror.startswith("http") and mirror.endswith("/") for mirror in mirrors)
     assert all(len(md5) == 32 for _, md5 in files)
     assert not [file for file, _ in files if "python" in file]
+
+
+def test_a_packed_idx_file_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "_MOST", 100_000)
+    (tmp_path / "a.gz").write_bytes(gzip.compress(idx(np.zeros(50_000_000, np.uint8))))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unusable, match=r"a\.gz unpacks to more than 0 MB"):
+            read_idx(tmp_path / "a.gz")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    (tmp_path / "b.gz").write_bytes(gzip.compress(idx(np.zeros(50, np.uint8))))
+    assert read_idx(tmp_path / "b.gz").shape == (50,)
+
+
+@pytest.mark.parametrize("sizes", [(2**31 - 1, 2**31 - 1), (-1, 1)])
+def test_an_idx_file_that_lies_about_its_shape(tmp_path: Path, sizes: tuple[int, int]) -> None:
+    shape = b"".join(size.to_bytes(4, "big", signed=True) for size in sizes)
+    (tmp_path / "a").write_bytes(b"\0\0\x08\2" + shape + bytes(1))
+    with pytest.raises(Unusable, match="does not fit its shape"):
+        read_idx(tmp_path / "a")
+
+
+def test_an_archive_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as tar:
+        filler = tarfile.TarInfo("filler")
+        filler.size = 3_000_000
+        tar.addfile(filler, io.BytesIO(bytes(filler.size)))
+    monkeypatch.setattr(readers, "_MOST_UNPACKED", 1_000_000)
+    with pytest.raises(Unusable, match="it unpacks to more than 1 MB"):
+        read_cifar10(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"])
+def test_a_huge_file_is_not_read(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(20 * 10**9)
+    with pytest.raises(Unusable, match="20,000 MB, more than the 256 MB that are read"):
+        read_mnist(tmp_path)

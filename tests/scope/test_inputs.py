@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,14 @@ def test_a_file_that_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"broken\.jpg cannot be read"):
         read_inputs(tmp_path / "broken.jpg", RGB)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(InputError, match=r"pipe\.jpg cannot be read: not a regular file"):
+        read_inputs(tmp_path / "pipe.jpg", RGB)
+    with pytest.raises(InputError, match="cannot be read: a folder, not a file"):
+        read_inputs(tmp_path, RGB)
+    for name in ("x" * 300, "a\0b"):
+        with pytest.raises(InputError, match="there is no image file"):
+            read_inputs(name, RGB)
 
 
 @pytest.fixture

@@ -139,3 +139,17 @@ def test_a_port_in_use_is_one_sentence(server: Server) -> None:
     assert done.stderr.strip().endswith(
         f"port {port} is in use by another program; choose another with --port, or --port 0 for any"
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"P6 99999 99999 255\n", "more than 178,956,970 pixels"),
+        (b"P6 13000 13000 255\n" + bytes(100), "would take 1.35 GB to decode, more than the 0.70 GB that are allowed"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_an_upload_that_would_take_too_much_is_refused_in_a_sentence(server: Server, content: bytes, said: str) -> None:
+    answer = server.bring(content, "/runs/one/e3/walk")
+    assert answer.status in (400, 404)
+    assert f"the image cannot be read: {said}" in answer.text

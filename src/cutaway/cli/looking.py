@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cutaway.cli.app import app
 from cutaway.cli.streams import print_json, tell
 from cutaway.cli.trust import Factory, Trust, trusting
+from cutaway.errors import InputError
 from cutaway.words import terminal_words
+
+if TYPE_CHECKING:
+    from cutaway.scope import Scope
 
 ModelName = Annotated[
     str,
@@ -52,15 +56,47 @@ def predict(
 ) -> None:
     """Rank the classes for each image.
 
-    Prints probability and score (the logit, which is what the network returns), best first.
+    Prints probability and score (the logit, which is what the network returns), best first. Of several images one that
+    cannot be read is named, and the others are ranked.
     """
     from cutaway.scope import Scope
 
-    found = Scope(model, weights=weights, trust=trusting(trust, factory)).predict(images)
-    ranked = {name: rows[:top] for name, rows in zip(images, found, strict=True)}
+    scope = Scope(model, weights=weights, trust=trusting(trust, factory))
+    wrong: dict[str, str] = {}
+    try:
+        found = scope.predict(images)
+    except InputError:
+        wrong = _unreadable(scope, images)
+        if not wrong or len(wrong) == len(set(images)):
+            raise
+        found = scope.predict([name for name in images if name not in wrong])
+    good = [name for name in images if name not in wrong]
+    ranked = {name: rows[:top] for name, rows in zip(good, found, strict=True)}
     if as_json:
-        print_json([{"image": name, "classes": rows} for name, rows in ranked.items()])
-        return
+        print_json(
+            [
+                {"image": name, "error": wrong[name]} if name in wrong else {"image": name, "classes": ranked[name]}
+                for name in dict.fromkeys(images)
+            ]
+        )
+    else:
+        _print_ranked(ranked)
+    if wrong:
+        raise InputError("; ".join(wrong.values()))
+
+
+def _unreadable(scope: Scope, images: list[str]) -> dict[str, str]:
+    """The sentence of each image that cannot be read."""
+    found = {}
+    for name in images:
+        try:
+            scope.inputs(name)
+        except InputError as error:
+            found[name] = str(error)
+    return found
+
+
+def _print_ranked(ranked: dict[str, list[dict[str, Any]]]) -> None:
     say = terminal_words()
     for name, rows in ranked.items():
         print(name)

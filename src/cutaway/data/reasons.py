@@ -26,6 +26,7 @@ _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
     (b"MM\0*", "a damaged TIFF"),
 )
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
+_VIDEO_BRANDS = {b"iso", b"mp4", b"avc", b"qt ", b"M4V", b"3gp", b"3g2", b"das", b"MSN", b"f4v", b"hvc"}
 _MARKUP = (
     (b"<svg", "an SVG drawing, not an image of pixels"),
     (b"<html", "an HTML page"),
@@ -65,7 +66,8 @@ def reason(content: bytes, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
     text = re.sub(r"\s+", " ", str(error)).strip()
-    if isinstance(error, UnidentifiedImageError):
+    # Of a damaged WebP, the plugin says only that it could not create something.
+    if isinstance(error, UnidentifiedImageError) or "decoder object" in text:
         return _kind(content)
     if "MAX_TEXT" in text:
         return "a text in the file unpacks to more than 1 MB; save it without its metadata"
@@ -80,6 +82,8 @@ def _kind(content: bytes) -> str:
     for start, words in _OTHER_FILES:
         if head.startswith(start):
             return words
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return _webp(content)
     if head[4:8] == b"ftyp":
         return _container(head[8:12])
     if not head.strip(b"\0"):
@@ -93,7 +97,14 @@ def _kind(content: bytes) -> str:
 def _container(brand: bytes) -> str:
     if brand in _HEIF_BRANDS:
         return "HEIC, which is not supported; convert it to JPEG or PNG"
-    return "damaged AVIF" if brand in (b"avif", b"avis") else "a video, not an image"
+    if brand in (b"avif", b"avis"):
+        return "damaged AVIF"
+    return "a video, not an image" if brand[:3] in _VIDEO_BRANDS else "not a known image format"
+
+
+def _webp(content: bytes) -> str:
+    promised = 8 + int.from_bytes(content[4:8], "little")
+    return "the image file is truncated" if len(content) < promised else "a damaged WebP"
 
 
 def _is_text(head: bytes) -> bool:

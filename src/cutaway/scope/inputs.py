@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -155,9 +156,9 @@ def _decoded(source: Path | bytes, preprocessing: Preprocessing, name: str) -> T
 
 def _read(name: str | Path, preprocessing: Preprocessing, spec: str) -> Tensor:
     place = _PLACE.fullmatch(str(name))
-    if place and not Path(name).exists():
+    if place and not os.path.lexists(name):
         return _from_run(spec, place[1], int(place[2]))
-    if not Path(name).is_file():
+    if not os.path.lexists(name):  # what lies there may be a pipe or a folder: the decoder says so
         raise InputError(f"there is no image file {name}; for an image of the run's data write test:0")
     return _decoded(Path(name), preprocessing, str(name))
 
