@@ -13,7 +13,7 @@ import pytest
 from cutaway.cli import main
 from cutaway.cli.table import table
 from cutaway.cli.terminal import TerminalWatcher
-from cutaway.cli.training import _print_evaluation
+from cutaway.cli.training import _print_evaluation, parse_shape
 from cutaway.doctor.commands import train_again
 from cutaway.doctor.record import read_record
 from cutaway.errors import InputError, unknown
@@ -98,3 +98,17 @@ def test_a_command_that_is_shown_takes_foreign_words_as_words(source: str, tmp_p
     command = train_again(read_record(open_run(folder.path)))
     place = f"./{source}" if source.startswith("-") else source
     assert shlex.split(command)[:5] == ["cutaway", "train", place, "--model", f"{source}.py:make"]
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e400", "²", "9" * 5000, "٣", "1.5"])
+def test_a_number_of_a_recipe_that_is_none(value: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "shapes", "--model", "resnet18", "--set", f"epochs={value}"])
+    assert ended.value.code == 2
+    assert "epochs is " in said(capfd)
+
+
+@pytest.mark.parametrize("shape", ["3x²x8", "3x8", f"3x{'9' * 5000}x8", "0x8x8", "3x-8x8", "3xinfx8", "\x1b"])
+def test_a_shape_that_is_none(shape: str) -> None:
+    with pytest.raises(InputError, match="expected channels x height x width"):
+        parse_shape(shape)

@@ -315,7 +315,7 @@ def _recipe(path: Path | None, settings: list[str], flags: dict[str, Any]) -> di
 
 
 def _value(text: str) -> int | float | str:
-    for kind in (int, float):
+    for kind in (int, float) if text.isascii() else ():  # Python takes the digits of every script
         try:
             return kind(text)
         except ValueError:
