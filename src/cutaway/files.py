@@ -255,7 +255,11 @@ def make_folder(folder: Path) -> None:
         missing.append(folder)
         folder = folder.parent
     for one in reversed(missing):
-        one.mkdir(exist_ok=True)
+        try:
+            one.mkdir()
+        except FileExistsError:
+            if not one.is_dir():  # nobody else was quicker: a file lies there
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(one)) from None
         sync_folder(one.parent)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,8 @@ def test_an_interrupted_run_tells_the_command_that_continues_it(
     from cutaway.training import fit
 
     class Asked(fit.StopRequest):
-        asked = True
-
         def __init__(self) -> None:
-            pass
+            self.number = signal.SIGINT
 
     words = ("-m", tiny, "--epochs", 2, "--set", "precision=fp32", "--batch-size", 16, "--run", "two words")
     with monkeypatch.context() as patch:

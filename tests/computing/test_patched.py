@@ -110,7 +110,13 @@ def test_equals_the_images_written_out(name: str, layout: torch.memory_format) -
     with torch.no_grad():
         found, expected = operation(boxes), operation(whole.clone())
         assert isinstance(found, Patched) == (name in KNOWN)
-        torch.testing.assert_close(found * 1.0 if name in UNKNOWN else found.written_out(), expected)
+        # Sums of some hundred float32 products, in an order that is the processor's.
+        torch.testing.assert_close(
+            found * 1.0 if name in UNKNOWN else found.written_out(),
+            expected,
+            rtol=1e-6,
+            atol=1e-6 * max(10.0, float(expected.abs().max())),
+        )
 
 
 @pytest.mark.parametrize("box", [(1, 1), (1, 14), (17, 1), (5, 5), (17, 14)])

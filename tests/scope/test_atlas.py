@@ -127,7 +127,7 @@ def test_statistics_are_those_of_all_maps(atlas: Atlas, layer: str, channel: int
     assert (found.images, found.total, found.active_of) == (COUNT, COUNT, behind)
     assert found.mean == pytest.approx(float(values.mean()), abs=1e-5)
     assert found.std == pytest.approx(float(values.std(correction=0)), rel=1e-4)
-    assert (found.low, found.high) == pytest.approx((float(values.min()), float(values.max())), abs=1e-5)
+    assert (found.low, found.high) == pytest.approx((float(values.min()), float(values.max())), rel=1e-6, abs=1e-5)
     assert found.high == pytest.approx(view.best[0].score, abs=1e-5)
     assert found.active == pytest.approx(float((maps(pixels(), behind)[:, channel] > 0).float().mean()))
     assert found.counts.sum() == values.numel()

@@ -49,11 +49,11 @@ def new_run(parent: Path, name: str | None, stem: str) -> Iterator[RunFolder]:
 
 def claim_run_path(parent: Path, stem: str) -> Path:
     """The first free `parent/stem-N`, made now, so that nobody else is given it."""
-    while True:
-        path = new_run_path(parent, stem)
-        with explain_disk_errors(path):
+    with explain_disk_errors(parent):
+        make_folder(parent)
+        while True:
+            path = new_run_path(parent, stem)
             try:
-                make_folder(path.parent)
                 path.mkdir()
             except FileExistsError:
                 continue  # another process was quicker
