@@ -14,7 +14,6 @@ from cutaway.files import write_text
 from cutaway.pages import EPOCH, Crumb, Shell, Slider, asset
 from cutaway.pages import render as render_template
 from cutaway.pages.environment import number_or_dash
-from cutaway.pictures.curves import curves_figure, curves_html
 from cutaway.report.book import Book
 from cutaway.runs import Run, RunFolder, open_run
 from cutaway.views.confusion import confusion_of
@@ -23,7 +22,7 @@ from cutaway.words import DEFAULT, Words, words
 
 
 def write_page(run: Run | RunFolder | str | Path, language: str = DEFAULT) -> Path:
-    """Write `index.html` (everything inside), and `curves.html` and `curves.png` beside it, into the run folder.
+    """Write `index.html`, everything inside, into the run folder.
 
     Args:
         run: the run or its folder.
@@ -37,9 +36,7 @@ def write_page(run: Run | RunFolder | str | Path, language: str = DEFAULT) -> Pa
     """
     if not isinstance(run, Run):
         run = open_run(run.path if isinstance(run, RunFolder) else run)
-    metrics, say = run.metrics(), words(language)
-    write_text(run.folder.page.with_name("curves.html"), curves_html(metrics, run.name, say=say))
-    curves_figure(metrics, run.folder.page.with_name("curves.png"))
+    say = words(language)
     write_text(run.folder.page, render(view_run(run, say), say))
     return run.folder.page
 
