@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from html import escape
 from typing import Any, TypeVar
 
+from cutaway.numbers import count, number
+
 T = TypeVar("T")
 _MOST = 8  # entries of a list that are named
 _LONGEST = 300  # characters of a fact
@@ -147,9 +149,9 @@ def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}".replace("-", "−")
+        return count(value)
     if isinstance(value, float):
-        return f"{value:.4g}".replace("-", "−")
+        return number(value, 4)
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return _array(value)
     if isinstance(value, Mapping):

@@ -190,6 +190,14 @@ def test_ticks_of_shares_are_shares() -> None:
         assert max(float(tick[:-1]) for tick in ticks) <= 100
 
 
+def test_no_two_ticks_are_called_the_same() -> None:
+    for low, high, expected in ((1.11, 1.128, "1.110"), (0.0, 9.0, "0"), (1e-9, 3e-9, "1e−09"), (0.0, 4e7, "0")):
+        svg = chart_svg((Series("training", (1.0, 2.0), (low, high)),), "loss", "epoch", words("en"))
+        ticks = re.findall(r'text-anchor="end">([^<]+)</text>', svg)
+        assert ticks[0] == expected
+        assert len(set(ticks)) == len(ticks) > 2
+
+
 def test_names_beside_lines_do_not_touch() -> None:
     chart = tuple(Series(name, (0.0, 1.0), (1.0, 0.0)) for name in ("training", "validation"))
     places = [

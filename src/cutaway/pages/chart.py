@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from cutaway.numbers import number
 from cutaway.pictures.chart import Axis, Panel, chart_marks, level_axis
-from cutaway.pictures.colours import number
 from cutaway.pictures.curves import Series
 from cutaway.words import Words
 

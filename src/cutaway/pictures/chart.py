@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cutaway.pictures.colours import number
+from cutaway.numbers import number
 from cutaway.pictures.curves import Series
 from cutaway.pictures.drawing import Dot, Mark, Stroke, Word
 
@@ -89,15 +89,22 @@ def _typical(series: Series) -> list[float]:
 
 def _rules(upright: Axis, panel: Panel, share: bool) -> list[Mark]:
     marks: list[Mark] = []
-    digits = max(0, -math.floor(math.log10(upright.step(4)) + 1e-9) - 2)
+    step = upright.step(4)
     for value in upright.ticks(4):
         if share and value > 1 + 1e-9:
             continue
         height = upright(value)
         marks.append(Stroke("rule", ((panel.left, height), (panel.right, height))))
-        text = f"{value:.{digits}%}" if share else number(value)
-        marks.append(Word("tick", panel.left - 8, height + 4, text, "end"))
+        marks.append(Word("tick", panel.left - 8, height + 4, _tick(value, step, share), "end"))
     return marks
+
+
+def _tick(value: float, step: float, share: bool) -> str:
+    """With as many decimals as tell it from its neighbours, `step` away."""
+    digits = -math.floor(math.log10(step) + 1e-9)
+    if share:
+        return f"{value:.{max(0, digits - 2)}%}"
+    return number(value) if digits > 6 or digits < -5 else f"{value:.{max(0, digits)}f}".replace("-", "−")
 
 
 def _feet(across: Axis, panel: Panel, count: int) -> list[Mark]:

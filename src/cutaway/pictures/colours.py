@@ -155,15 +155,3 @@ _CONES_TO_RGB = np.array(
         [-0.0041960863, -0.7034186147, 1.7076147010],
     ]
 )
-
-
-def number(value: float) -> str:
-    """A value as it stands on a scale: three digits, a true minus sign.
-
-    >>> number(-0.12345), number(0.0), number(1234.5)
-    ('−0.123', '0', '1230')
-    """
-    text = f"{value:.3g}"
-    if "e" in text and 1e-4 <= abs(value) < 1e6:
-        text = f"{float(text):f}".rstrip("0").rstrip(".")
-    return text.replace("-", "−")

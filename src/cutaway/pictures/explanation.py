@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.errors import InputError
-from cutaway.pictures.colours import FAINT, INK, PAPER, Bytes, Kind, Scale, number, palette, to_indices, to_rgb
+from cutaway.numbers import number
+from cutaway.pictures.colours import FAINT, INK, PAPER, Bytes, Kind, Scale, palette, to_indices, to_rgb
 from cutaway.pictures.mosaic import Layout, place, whole_zoom
 from cutaway.pictures.picture import LABEL_SIZE, Label, Picture, framed
 from cutaway.pictures.text import shortened

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cutaway.files import write_bytes
-from cutaway.pictures.colours import FAINT, INK, PAPER, STEPS, Bytes, Scale, number, palette
+from cutaway.numbers import number
+from cutaway.pictures.colours import FAINT, INK, PAPER, STEPS, Bytes, Scale, palette
 from cutaway.pictures.text import NO_FONT, font_for, plain, text_width, writable
 from cutaway.showing import Card, Shown, Still, png
 

@@ -11,13 +11,13 @@ from typing import Any
 from markupsafe import Markup
 
 from cutaway.files import write_text
+from cutaway.numbers import number, percent
 from cutaway.pages import EPOCH, Crumb, Shell, Slider, asset
 from cutaway.pages import render as render_template
-from cutaway.pages.environment import number_or_dash
 from cutaway.report.book import Book
 from cutaway.runs import Run, RunFolder, open_run
 from cutaway.views.confusion import confusion_of
-from cutaway.views.run import RunView, percent, view_run
+from cutaway.views.run import RunView, view_run
 from cutaway.words import DEFAULT, Words, words
 
 
@@ -91,4 +91,4 @@ def _frames_json(view: RunView, say: Words) -> str:
 
 def _epoch_line(line: Mapping[str, Any], say: Words) -> str:
     loss, accuracy = line.get("val_loss"), line.get("val_accuracy")
-    return say("report.epoch_line", loss=number_or_dash(loss), accuracy=percent(accuracy))
+    return say("report.epoch_line", loss=number(loss), accuracy=percent(accuracy))
