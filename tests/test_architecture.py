@@ -16,7 +16,7 @@ import cutaway
 ROOT = Path(cutaway.__file__).parent
 # From the ground up; rooms on one line are neighbours that may not know each other, unless NEIGHBOURS says so.
 FLOORS = [
-    ("numbers", "plain"),
+    ("numerals", "plain"),
     ("errors", "files", "restoring", "showing", "signals", "words"),
     ("computing",),
     ("runs", "pictures"),
@@ -36,7 +36,7 @@ LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 NO_TORCH = (
     "errors",
     "files",
-    "numbers",
+    "numerals",
     "plain",
     "showing",
     "signals",

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutaway.numbers import number
+from cutaway.numerals import number
 from cutaway.pictures import Scale, to_rgb
 from cutaway.pictures.colours import NOT_FINITE, STEPS, oklch_to_rgb, palette, to_indices
 

@@ -195,7 +195,7 @@ def test_no_two_ticks_are_called_the_same() -> None:
         svg = chart_svg((Series("training", (1.0, 2.0), (low, high)),), "loss", "epoch", words("en"))
         ticks = re.findall(r'text-anchor="end">([^<]+)</text>', svg)
         assert ticks[0] == expected
-        assert len(set(ticks)) == len(ticks) > 2
+        assert len(set(ticks)) == len(ticks) > 1
 
 
 def test_names_beside_lines_do_not_touch() -> None:

@@ -14,7 +14,7 @@ from serving import Server, Tab
 
 from cutaway import Scope, load_data
 from cutaway.data import Dataset
-from cutaway.numbers import number
+from cutaway.numerals import number
 from cutaway.pictures.colours import Scale, to_rgb
 
 

@@ -11,7 +11,7 @@ from cutaway.cli.app import app
 from cutaway.cli.streams import print_json, tell
 from cutaway.cli.training import Json, RunPath
 from cutaway.cli.trust import Factory, Trust, trusting
-from cutaway.numbers import DASH, percent
+from cutaway.numerals import DASH, percent
 from cutaway.words import terminal_words
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from cutaway.cli.app import app
 from cutaway.cli.streams import print_json, tell
 from cutaway.cli.trust import Factory, Trust, beginning_with, trusting
 from cutaway.errors import InputError
-from cutaway.numbers import percent
+from cutaway.numerals import percent
 from cutaway.plain import one_line, short, whole
 from cutaway.words import of_terminal, terminal_words
 

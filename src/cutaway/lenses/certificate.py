@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cutaway.numbers import in_words
+from cutaway.numerals import in_words
 from cutaway.showing import Shown
 
 

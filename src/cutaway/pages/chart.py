@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from cutaway.numbers import number
+from cutaway.numerals import number
 from cutaway.pictures.chart import Axis, Panel, chart_marks, level_axis
 from cutaway.pictures.curves import Series
 from cutaway.words import Words

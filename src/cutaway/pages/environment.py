@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -11,11 +10,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cutaway.numbers import count, in_words, number, percent, short_count
+from cutaway.numerals import count, in_words, number, percent, short_count
 from cutaway.pages.chart import chart_svg, spark_svg
 from cutaway.pages.filters import FILTERS
 from cutaway.pages.histogram import histogram_svg
 from cutaway.pages.scale import scale_png
+from cutaway.pictures.stills import data_url
 from cutaway.words import LANGUAGES, Words
 
 
@@ -62,7 +62,7 @@ def _environment() -> Environment:
 
 def source(picture: bytes | str) -> str:
     """What an `<img>` has for its source: an address as it is, PNG bytes as a data URL."""
-    return picture if isinstance(picture, str) else f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    return picture if isinstance(picture, str) else data_url(picture)
 
 
 def level(share: float) -> int:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from cutaway.numbers import number
+from cutaway.numerals import number
 
 WIDTH, HEIGHT, FOOT = 360, 96, 16
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cutaway.numbers import number
+from cutaway.numerals import number
 from cutaway.pictures.curves import Series
 from cutaway.pictures.drawing import Dot, Mark, Stroke, Word
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from cutaway.errors import InputError
 from cutaway.pictures.colours import ACCENT, FAINT, INK, RULE
+from cutaway.pictures.stills import png
 from cutaway.pictures.text import collection_face, font_for, plain, wide_font, writable
 
 SIZE = 11  # of words, in pixels
@@ -122,9 +123,7 @@ def to_png(marks: Sequence[Mark], width: int, height: int) -> bytes:
         text, size = writable(plain(word.text)), word.size * _SCALE
         place = (word.x * _SCALE, word.y * _SCALE)
         draw.text(place, text, _colour(word), font_for(text, size), anchor=anchors[word.anchor])
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", dpi=(96 * _SCALE, 96 * _SCALE), optimize=True)
-    return buffer.getvalue()
+    return png(sheet, level=9, dpi=(96 * _SCALE, 96 * _SCALE))
 
 
 def to_pdf(marks: Sequence[Mark], width: int, height: int, title: str) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.errors import InputError
-from cutaway.numbers import number
+from cutaway.numerals import number
 from cutaway.pictures.colours import FAINT, INK, PAPER, Bytes, Kind, Scale, palette, to_indices, to_rgb
 from cutaway.pictures.mosaic import Layout, place, whole_zoom
 from cutaway.pictures.picture import LABEL_SIZE, Label, Picture, framed

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.errors import InputError
-from cutaway.numbers import number
+from cutaway.numerals import number
 from cutaway.pictures.colours import GAP, INK, PAPER, Bytes, Scale, palette
 from cutaway.pictures.mosaic import Layout, mosaic, place, tile_entries, whole_zoom
 from cutaway.pictures.picture import LABEL_SIZE, Label, Picture, framed

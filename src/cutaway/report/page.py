@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from cutaway.files import write_text
-from cutaway.numbers import number, percent
+from cutaway.numerals import number, percent
 from cutaway.pages import EPOCH, Crumb, Shell, Slider, asset
 from cutaway.pages import render as render_template
 from cutaway.report.book import Book

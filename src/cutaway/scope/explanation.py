@@ -15,7 +15,7 @@ from cutaway.lenses.attribution import explain as attribute
 from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.faithfulness import scrambled, spearman
-from cutaway.numbers import number
+from cutaway.numerals import number
 from cutaway.pictures import Picture
 from cutaway.pictures.explanation import explanation_figure
 from cutaway.scope.result import Result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from cutaway.data.cache import Progress
 from cutaway.errors import InputError
 from cutaway.models import Preprocessing
 from cutaway.pictures import image_grid
+from cutaway.pictures.stills import png
 from cutaway.runs import is_run, resolve
 from cutaway.showing import Card, Shown
 
@@ -128,22 +128,16 @@ def _pixels(image: Any, preprocessing: Preprocessing, spec: str) -> Tensor:
     if isinstance(image, (str, Path)):
         return _read(image, preprocessing, spec)
     if isinstance(image, Image.Image):
-        return _decoded(_as_png(image), preprocessing, "the PIL image")
+        return _decoded(png(image), preprocessing, "the PIL image")
     array = image.cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
     if array.dtype != np.uint8:
         raise InputError(f"pixels must be uint8, 0 to 255; found {array.dtype}; a standardised image is a float tensor")
     if tuple(array.shape) == preprocessing.shape:
         return torch.from_numpy(array.copy())
     if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4)):
-        return _decoded(_as_png(Image.fromarray(array)), preprocessing, "the array")
+        return _decoded(png(Image.fromarray(array)), preprocessing, "the array")
     expected = "x".join(map(str, preprocessing.shape))
     raise InputError(f"pixels must be {expected} or (height, width, 3); found {'x'.join(map(str, array.shape))}")
-
-
-def _as_png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _decoded(source: Path | bytes, preprocessing: Preprocessing, name: str) -> Tensor:

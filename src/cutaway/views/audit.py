@@ -14,7 +14,7 @@ from cutaway.care.audit import Audit
 from cutaway.care.findings import Finding, find, remedy
 from cutaway.data.dataset import Quarantined
 from cutaway.data.decode import Undecodable, glimpse, read
-from cutaway.numbers import rounded
+from cutaway.numerals import rounded
 from cutaway.views.thumb import Thumb, thumb
 from cutaway.words import Words
 

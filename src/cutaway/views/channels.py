@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.numbers import number
+from cutaway.numerals import number
 from cutaway.pictures.colours import Scale
 from cutaway.views.sprite import Sprite, Tile, map_sprite
 from cutaway.words import Words

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cutaway.numbers import number
+from cutaway.numerals import number
 from cutaway.runs import Run
 
 

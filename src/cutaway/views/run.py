@@ -9,7 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError
-from cutaway.numbers import number, percent
+from cutaway.numerals import number, percent
 from cutaway.pictures.curves import Curves, read_curves
 from cutaway.runs import EvaluationRecord, Run, RunInfo, best_line, best_of, readable
 from cutaway.views.film import Film, build_film

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cutaway.errors import InputError
 from cutaway.files import Unreadable, read_bytes, write_bytes
+from cutaway.pictures.stills import picture_of, png
 from cutaway.plain import short, whole
 from cutaway.web.here import MAX_NUMBER, Here
 from cutaway.web.security import MAX_UPLOAD
@@ -49,10 +48,7 @@ class Chosen:
 
     def png(self) -> bytes:
         """As a PNG, a pixel a pixel."""
-        colours = self.pixels[0] if len(self.pixels) == 1 else self.pixels[:3].transpose(1, 2, 0)
-        buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(colours)).save(buffer, "PNG")
-        return buffer.getvalue()
+        return png(picture_of(self.pixels))
 
 
 def chosen_image(here: Here, subject: Subject) -> Chosen | None:
@@ -112,9 +108,7 @@ def _fitted(subject: Subject, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     shape = subject.shape
     if shape is None or pixels.shape == shape:
         return pixels
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
-    return _decoded(buffer.getvalue(), shape)
+    return _decoded(png(picture_of(pixels)), shape)
 
 
 def _uploaded(subject: Subject, name: str, digest: str) -> Chosen:
