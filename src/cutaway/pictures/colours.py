@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 Kind = Literal["signed", "magnitude"]
 Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 STEPS = 251  # colours of a scale; odd, so that zero has one of its own in the middle
 NOT_FINITE, HATCH, GAP = 253, 254, 255  # palette entries that are no values
