@@ -16,7 +16,7 @@ import cutaway
 ROOT = Path(cutaway.__file__).parent
 # From the ground up; rooms on one line are neighbours that may not know each other, unless NEIGHBOURS says so.
 FLOORS = [
-    ("plain",),
+    ("plain", "version"),
     ("errors", "files", "restoring", "showing", "signals", "words"),
     ("computing",),
     ("runs", "pictures"),
@@ -39,6 +39,7 @@ NO_TORCH = (
     "plain",
     "showing",
     "signals",
+    "version",
     "words",
     "runs",
     "pictures",

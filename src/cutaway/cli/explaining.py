@@ -62,7 +62,7 @@ def explain(
     scope = Scope(model, weights=weights, trust=trusting(trust, factory))
     wanted = method or ["grad-cam"]
     found: Explanation | Ranking
-    with TerminalWatcher() as watcher:
+    with TerminalWatcher(quiet=as_json) as watcher:
         if len(wanted) == 1 and wanted[0] != _ALL:
             found = scope.explain(images, wanted[0], target, layer, seed=seed, progress=watcher.work)
         else:
