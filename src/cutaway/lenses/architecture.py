@@ -12,9 +12,8 @@ from unicodedata import east_asian_width
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from cutaway.computing.torch_inside import Operations, leaves, operation_name, plain_attention
 from cutaway.errors import InputError
 from cutaway.lenses.capture import call_name, images_for
 from cutaway.lenses.receptive import FieldTracker
@@ -132,7 +131,7 @@ def summarize(network: nn.Module, shape: tuple[int, int, int], batch: int = 1) -
     images = images_for(network, noise)
     calls: list[_Call] = []
     observer = _Observer(images)
-    with untouched(network), torch.no_grad(), _observed(network, calls, observer), _plain_attention(), observer:
+    with untouched(network), torch.no_grad(), _observed(network, calls, observer), plain_attention(), observer:
         network.eval()
         try:
             network(images)
@@ -173,22 +172,21 @@ class _Call:
         return is_leaf or self.mult_adds > 0 or any(True for _ in self.module.parameters(recurse=False))
 
 
-class _Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves this class untyped
+class _Observer(Operations):
     """Credits each operation's multiply-adds to the innermost running call and follows the receptive fields."""
 
     def __init__(self, images: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # as above
+        super().__init__()
         self.running: list[_Call] = []
         self._tracker = FieldTracker(images)
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        count = _MULT_ADDS.get(func._schema.name.removeprefix("aten::"))
+    def operation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run it, count it and follow it."""
+        result = func(*args, **kwargs)
+        count = _MULT_ADDS.get(operation_name(func))
         if count and self.running:
             self.running[-1].mult_adds += count(args, result)
-        self._tracker.observe(func, args, kwargs or {}, result)
+        self._tracker.observe(func, args, kwargs, result)
         return result
 
     def fields(self, tensor: Tensor) -> tuple[Sides, Sides]:
@@ -225,18 +223,7 @@ def _hooks(name: str, calls: list[_Call], observer: _Observer) -> tuple[Callable
 
 
 def _first_tensor(values: Any) -> Tensor | None:
-    return next((leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)), None)
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Without torch's fused attention block, which is one opaque operation."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+    return next((leaf for leaf in leaves(values) if isinstance(leaf, Tensor)), None)
 
 
 def _rows(network: nn.Module, calls: list[_Call]) -> tuple[Row, ...]:

@@ -7,6 +7,8 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
+from cutaway.computing.torch_inside import version
+
 
 class Fingerprint:
     """SHA-256 over the names, shapes and bytes of all parameters and buffers, computed again when one has changed.
@@ -22,7 +24,7 @@ class Fingerprint:
     def now(self) -> str:
         """The first 16 hexadecimal digits for the weights as they are now."""
         tensors = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
-        key = tuple((value.data_ptr(), value._version) for value in tensors.values())
+        key = tuple((value.data_ptr(), version(value)) for value in tensors.values())
         if not self.text or key != self.key:
             self.key, self.text = key, _digest(tensors)
         return self.text
