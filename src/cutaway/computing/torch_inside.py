@@ -70,9 +70,7 @@ def about_tensors() -> MutableMapping[Tensor, Any]:
 
 def without_data(kind: type[Tensor], like: Tensor, dtype: torch.dtype, device: torch.device) -> Any:
     """A tensor of the class `kind` with the shape and strides of `like` and no memory: its class computes."""
-    return Tensor._make_wrapper_subclass(
-        kind, like.shape, strides=like.stride(), dtype=dtype, device=device
-    )
+    return Tensor._make_wrapper_subclass(kind, like.shape, strides=like.stride(), dtype=dtype, device=device)
 
 
 # Operations: what torch's functions come down to, and what runs.

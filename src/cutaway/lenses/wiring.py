@@ -181,7 +181,8 @@ def _norm(step: _Step) -> Wires:
     if step.index:
         return ()
     variance = step.given["running_var"].double()
-    factor = (variance + step.given["eps"]).rsqrt()
+    # cuDNN's and MIOpen's call it by its full name.
+    factor = (variance + step.given.get("eps", step.given.get("epsilon"))).rsqrt()
     if step.given.get("weight") is not None:
         factor = factor * step.given["weight"].double()
     return tuple(_scaled(wire, factor) for wire in step.own)
