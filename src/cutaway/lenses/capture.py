@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cutaway.computing.memory import keep_freed_memory
 from cutaway.computing.torch_inside import uncompiled
 from cutaway.errors import InputError, unknown
 from cutaway.lenses.keeper import kept_safely
@@ -70,7 +69,6 @@ def observe(
 
     `whole` runs the network to its end though all layers were seen before.
     """
-    keep_freed_memory()
     network = bare(network)
     modules = modules_of(network, layers)
     tap = _Tap(layers, visit, whole)
