@@ -93,7 +93,10 @@ def _code(words: list[str], stop: _Stop) -> int:
         try:
             open_streams()
             from cutaway.cli.app import run
+            from cutaway.computing.process import set_up
 
+            if stop.whole:
+                set_up()
             code = run(words)
             if problem := stdout_problem():
                 raise problem

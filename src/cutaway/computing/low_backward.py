@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from cutaway.computing.torch_inside import convolution_backward, is_view
+
 # Below so many channels a convolution's time is not in its multiplications.
 _FEWEST_CHANNELS = 16
 
@@ -69,7 +71,7 @@ class _LowBackward(torch.autograd.Function):
         ctx.geometry, ctx.shape = geometry, images.shape
         result = torch.conv2d(images, weight, bias, *geometry)
         # A mode around this one may return a view, which a ReLU behind it could not overwrite.
-        return result.clone() if result._is_view() else result
+        return result.clone() if is_view(result) else result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -77,8 +79,4 @@ class _LowBackward(torch.autograd.Function):
         gradient = gradients[0].to(torch.bfloat16, memory_format=torch.channels_last)
         # Of the images only the shape matters where the weight asks for no gradient.
         images = gradient.new_empty(ctx.shape).contiguous(memory_format=torch.channels_last)
-        stride, padding, dilation = ctx.geometry
-        found = torch.ops.aten.convolution_backward(
-            gradient, images, low, None, stride, padding, dilation, False, [0, 0], 1, [True, False, False]
-        )
-        return found[0].float(), None, None, None, None
+        return convolution_backward(gradient, images, low, ctx.geometry).float(), None, None, None, None
