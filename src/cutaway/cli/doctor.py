@@ -11,6 +11,7 @@ from cutaway.cli.app import app
 from cutaway.cli.streams import print_json, tell
 from cutaway.cli.training import Json, RunPath
 from cutaway.cli.trust import Factory, Trust, trusting
+from cutaway.numerals import DASH, percent
 from cutaway.words import terminal_words
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ def _print_trials(trials: Sequence[Trial]) -> None:
     rows = [
         {
             "remedy": trial.remedy,
-            "loss": "-" if trial.loss is None else f"{trial.loss:.3f}",
-            "accuracy": "-" if trial.accuracy is None else f"{trial.accuracy:.1%}",
+            "loss": DASH if trial.loss is None else f"{trial.loss:.3f}",
+            "accuracy": percent(trial.accuracy),
             "steps": trial.steps,
             "seconds": f"{trial.seconds:.0f}",
         }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cutaway.numerals import number
 from cutaway.runs import Run
 
 
@@ -47,4 +48,4 @@ def _finding(entry: Mapping[str, Any]) -> Finding:
 
 
 def _words(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return number(value, 4) if isinstance(value, float) else str(value)

@@ -9,7 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError
-from cutaway.pictures.colours import number
+from cutaway.numerals import number, percent
 from cutaway.pictures.curves import Curves, read_curves
 from cutaway.runs import EvaluationRecord, Run, RunInfo, best_line, best_of, readable
 from cutaway.views.film import Film, build_film
@@ -127,15 +127,6 @@ def run_row(run: Run) -> dict[str, Any]:
         "measured on": f"val ({_size(info, 'val', words())})" if best else None,
         "problem": info.get("problem") or None,
     }
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share as a percentage; a dash for what was not measured.
-
-    >>> percent(0.91234), percent(None), percent(0.91234, 2)
-    ('91.2%', '–', '91.23%')
-    """
-    return "–" if share is None else f"{share:.{digits}%}"
 
 
 def split_size(info: RunInfo, split: str) -> int | None:
