@@ -337,7 +337,7 @@ def _watched(quiet: bool = False) -> Iterator[TerminalWatcher]:
             tell(told)
             raise typer.Exit(128 + (stopped.number or signal.SIGINT)) from stopped
         except Diverged as error:
-            tell(f"cutaway: {error}")
+            tell(f"cutaway: {terminal_words().said(error)}")
             raise typer.Exit(1) from error
 
 

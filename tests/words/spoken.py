@@ -1,0 +1,143 @@
+"""What the program can say in English, read from its source: every sentence with `{}` where something is filled in.
+
+A sentence that is put together has several readings: each branch of a conditional, each value of a local name.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import cutaway
+
+SOURCE = Path(cutaway.__file__).parent
+_MOST = 64  # readings of one expression
+
+Known = Mapping[str, Sequence[ast.expr]]
+
+
+def readings(node: ast.expr, known: Known, depth: int = 4) -> list[str]:
+    """All that an expression may say; "{}" for what only the running program knows."""
+    parts: list[list[str]] = [["{}"]]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        parts = [[node.value]]
+    elif isinstance(node, ast.JoinedStr):
+        parts = [readings(part, known, depth) for part in node.values]
+    elif isinstance(node, ast.FormattedValue) and node.format_spec is None:
+        parts = [readings(node.value, known, depth)]
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        sides = [readings(node.left, known, depth), readings(node.right, known, depth)]
+        parts = parts if sides == [["{}"], ["{}"]] else sides  # numbers
+    elif isinstance(node, ast.IfExp):
+        parts = [[*readings(node.body, known, depth), *readings(node.orelse, known, depth)]]
+    elif isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
+        parts = [[one for value in node.values for one in readings(value, known, depth)]]
+    elif isinstance(node, ast.Name) and depth and node.id in known:
+        parts = [[one for value in known[node.id] for one in readings(value, known, depth - 1)]]
+    elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Dict):
+        parts = [[one for value in node.value.values for one in readings(value, known, depth)]]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        parts = [_called(node, known, depth)]
+    found = dict.fromkeys("".join(one) for one in product(*parts))
+    return list(found)[:_MOST]
+
+
+def _called(node: ast.Call, known: Known, depth: int) -> list[str]:
+    """The two methods that make one text of another."""
+    assert isinstance(node.func, ast.Attribute)
+    texts = readings(node.func.value, known, depth)
+    if node.func.attr == "format" and texts != ["{}"]:
+        return [re.sub(r"{[^}]*}", "{}", text) for text in texts]
+    if node.func.attr == "replace" and len(node.args) == 2:
+        old, new = (getattr(argument, "value", "") for argument in node.args)
+        return [text.replace(str(old), str(new)) for text in texts] if texts != ["{}"] else texts
+    return ["{}"]
+
+
+def assigned(tree: ast.AST) -> dict[str, list[ast.expr]]:
+    """The expressions that each name stands for; a name that anything else may set is left out."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                for name, value in _pairs(target, node.value):
+                    found.setdefault(name, []).append(value)
+    return found
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(target, ast.Name):
+        yield target.id, value
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for one, its in zip(target.elts, value.elts, strict=False):
+            yield from _pairs(one, its)
+    elif isinstance(target, ast.Tuple):
+        for one in target.elts:
+            yield from _pairs(one, ast.Constant(None))
+
+
+@cache
+def functions(room: str = "") -> tuple[tuple[str, ast.AST, Known], ...]:
+    """Each function of the files below a room, and each module's own lines: its file, it, what names stand for."""
+    found = []
+    for path in sorted((SOURCE / room).rglob("*.py")):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        inner = [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        top = ast.Module([node for node in module.body if isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr)], [])
+        shared = assigned(top)
+        for node in (top, *inner):
+            found.append((str(path.relative_to(SOURCE)), node, {**shared, **assigned(node)}))
+    return tuple(found)
+
+
+def calls(room: str, *names: str) -> Iterator[tuple[str, ast.Call, Known]]:
+    """The calls of functions or classes of these names."""
+    for place, node, known in functions(room):
+        for call in ast.walk(node):
+            if isinstance(call, ast.Call) and _name(call.func) in names:
+                yield f"{place}:{call.lineno}", call, known
+
+
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def of_the_doctor() -> dict[str, str]:
+    """What findings say: each sentence and where; with the names of their figures and charts."""
+    found: dict[str, str] = {}
+    for place, call, known in calls("doctor/rules", "say"):
+        words = {word.arg: word.value for word in call.keywords}
+        for node in (call.args[1], words["cause"], words["remedy"]):
+            found |= dict.fromkeys(readings(node, known), place)
+        figures = words.keys() - {"cause", "remedy", "chart"}
+        found |= {str(name): place for name in figures}
+    for place, call, known in calls("doctor/rules", "line_chart", "_by_layer"):
+        for node in call.args[:3]:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found |= dict.fromkeys(readings(node, known), place)
+    for place, node, known in functions("doctor/rules"):
+        for told in _returned(node):
+            found |= {text: place for text in readings(told, known) if " " in text}
+    return {text: place for text, place in found.items() if text.strip(" {}")}
+
+
+def _returned(node: ast.AST) -> Iterator[ast.expr]:
+    """The texts that a function returns among others."""
+    for one in ast.walk(node):
+        if isinstance(one, ast.Return) and isinstance(one.value, ast.Tuple):
+            yield from one.value.elts
+
+
+def everything() -> set[str]:
+    """All readings of all expressions of the source."""
+    return {
+        text
+        for _, node, known in functions()
+        for one in ast.walk(node)
+        if isinstance(one, ast.Constant | ast.JoinedStr | ast.BinOp | ast.IfExp | ast.Call)
+        for text in readings(one, known)
+    }
