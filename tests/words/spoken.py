@@ -141,3 +141,58 @@ def everything() -> set[str]:
         if isinstance(one, ast.Constant | ast.JoinedStr | ast.BinOp | ast.IfExp | ast.Call)
         for text in readings(one, known)
     }
+
+
+ROOMS = ("computing", "lenses", "scope", "data", "models", "training", "runs")
+NOTED = re.compile("note|warn|reason|problem|missed")
+# Functions that return notes, or words of which notes are made.
+_NOTERS = re.compile(
+    "note|warn|overlap|two_class|outweighed|silent|_precision|adapt|fit_head|kept_after|^(missing|reason)$|_kind$|_container|_webp"
+)
+
+
+def of_notes() -> dict[str, str]:
+    """What notes, warnings and reasons say: whatever goes into something of that name."""
+    found: dict[str, str] = {}
+    for place, node, known in (one for room in ROOMS for one in functions(room)):
+        for one in ast.walk(node):
+            for told in _noted(one):
+                found |= {text: place for text in readings(told, known) if " " in text.strip()}
+        if isinstance(node, ast.FunctionDef) and _NOTERS.search(node.name):
+            for one in ast.walk(node):
+                if isinstance(one, ast.Return | ast.Yield) and one.value is not None:
+                    for told in _parts(one.value):
+                        found |= {text: place for text in readings(told, known) if " " in text.strip()}
+    return {text: place for text, place in found.items() if text.strip(" {}")}
+
+
+def _noted(node: ast.AST) -> Iterator[ast.expr]:
+    """The expressions that a statement puts into something called notes, a warning or a reason."""
+    if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) and node.value is not None:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if any(NOTED.search(ast.unparse(target)) for target in targets):
+            yield from _parts(node.value)
+    if isinstance(node, ast.Call):
+        for word in node.keywords:
+            yield from _parts(word.value) if word.arg and NOTED.search(word.arg) else ()
+        if _name(node.func) in ("append", "note") and NOTED.search(ast.unparse(node.func)):
+            yield from node.args
+
+
+def _parts(node: ast.expr) -> Iterator[ast.expr]:
+    """The texts of a tuple, a list, or what is joined of them."""
+    if isinstance(node, ast.Tuple | ast.List):
+        for one in node.elts:
+            yield from _parts(one)
+    elif isinstance(node, ast.IfExp):
+        yield from (*_parts(node.body), *_parts(node.orelse))
+    elif isinstance(node, ast.BinOp) and isinstance(node.right, ast.Tuple | ast.List):
+        yield from (*_parts(node.left), *_parts(node.right))
+    elif isinstance(node, ast.Starred):
+        yield from _parts(node.value)
+    elif isinstance(node, ast.ListComp | ast.GeneratorExp):
+        yield from _parts(node.elt)
+    elif isinstance(node, ast.Call) and _name(node.func) in ("tuple", "list") and node.args:
+        yield from _parts(node.args[0])
+    else:
+        yield node

@@ -88,7 +88,7 @@ def view_run(run: Run, say: Words | None = None) -> RunView:
     info, epochs, problems = run.info, run.metrics("epoch"), list[str]()
     evaluation, findings = run.first_evaluation(problems), readable(partial(read_findings, run), problems)
     layers, reason = _layers(run)
-    shapes = [say("note.shapes", reason=reason)] if reason else []
+    shapes = [say("note.shapes", reason=say.said(reason))] if reason else []
     notes = [*problems, *notes_of(info, evaluation, say), *shapes]
     return RunView(
         name=run.name,
@@ -219,7 +219,7 @@ def notes_of(info: RunInfo, evaluation: EvaluationRecord | None, say: Words) -> 
     notes += info["model"].get("warnings", [])
     bad = info["data"]["quarantine"]
     if bad:
-        notes.append(say("note.quarantine", count=len(bad), file=bad[0]["file"], reason=bad[0]["reason"]))
+        notes.append(say("note.quarantine", count=len(bad), file=bad[0]["file"], reason=say.said(bad[0]["reason"])))
     return [*notes, *info["data"]["notes"]]
 
 

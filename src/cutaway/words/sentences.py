@@ -12,7 +12,7 @@ place), which are translated themselves.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -56,22 +56,34 @@ class Template:
             start = place + len(piece)
         return (*found, text[start:end])
 
+    def filled(self, values: Mapping[str, str]) -> str:
+        """The translation with its fields filled."""
+        return "".join(before + values.get(name or "", "") for before, name, _, _ in Formatter().parse(self.other))
 
-def translated(text: str, language: str, depth: int = _DEEPEST) -> str:
+
+def translated(text: str, language: str) -> str:
     """A finished English sentence in a language; the sentence itself where there is no translation.
 
     >>> translated("the training was too short", "zh"), translated("anything else", "zh")
     ('训练时间太短', 'anything else')
     """
+    return _translated(text, language, _DEEPEST)[0]
+
+
+def _translated(text: str, language: str, depth: int) -> tuple[str, bool]:
+    """The translation, and whether all words of ours in it are known; where several fit, one of which that is true."""
+    found = text
     for template in _templates(language) if depth else ():
         values = template.read(text)
-        if values is not None:
-            fields = dict(zip(template.fields, values, strict=True))
-            fields |= {name: translated(fields[name], language, depth - 1) for name in template.said}
-            return "".join(
-                before + fields.get(name or "", "") for before, name, _, _ in Formatter().parse(template.other)
-            )
-    return text
+        if values is None:
+            continue
+        fields = dict(zip(template.fields, values, strict=True))
+        inner = {name: _translated(fields[name], language, depth - 1) for name in template.said}
+        told = template.filled({**fields, **{name: words for name, (words, _) in inner.items()}})
+        if all(known for _, known in inner.values()):
+            return told, True
+        found = told if found is text else found
+    return found, False
 
 
 @cache
