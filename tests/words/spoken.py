@@ -81,10 +81,10 @@ def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
 
 
 @cache
-def functions(room: str = "") -> tuple[tuple[str, ast.AST, Known], ...]:
-    """Each function of the files below a room, and each module's own lines: its file, it, what names stand for."""
+def functions() -> tuple[tuple[str, ast.AST, Known], ...]:
+    """Each function of the source, and each module's own lines: its file, it, what names stand for."""
     found = []
-    for path in sorted((SOURCE / room).rglob("*.py")):
+    for path in sorted(SOURCE.rglob("*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))
         inner = [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
         top = ast.Module([node for node in module.body if isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr)], [])
@@ -94,12 +94,19 @@ def functions(room: str = "") -> tuple[tuple[str, ast.AST, Known], ...]:
     return tuple(found)
 
 
-def calls(room: str, *names: str) -> Iterator[tuple[str, ast.Call, Known]]:
-    """The calls of functions or classes of these names."""
-    for place, node, known in functions(room):
+@cache
+def _calls() -> dict[str, list[tuple[str, ast.Call, Known]]]:
+    found: dict[str, list[tuple[str, ast.Call, Known]]] = {}
+    for place, node, known in functions():
         for call in ast.walk(node):
-            if isinstance(call, ast.Call) and _name(call.func) in names:
-                yield f"{place}:{call.lineno}", call, known
+            if isinstance(call, ast.Call):
+                found.setdefault(_name(call.func), []).append((f"{place}:{call.lineno}", call, known))
+    return found
+
+
+def calls(room: str, *names: str) -> Iterator[tuple[str, ast.Call, Known]]:
+    """The calls of functions or classes of these names in a room."""
+    return (one for name in names for one in _calls().get(name, []) if one[0].startswith(room))
 
 
 def _name(node: ast.expr) -> str:
@@ -119,8 +126,8 @@ def of_the_doctor() -> dict[str, str]:
         for node in call.args[:3]:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found |= dict.fromkeys(readings(node, known), place)
-    for place, node, known in functions("doctor/rules"):
-        for told in _returned(node):
+    for place, node, known in functions():
+        for told in _returned(node) if place.startswith("doctor/rules") else ():
             found |= {text: place for text in readings(told, known) if " " in text}
     return {text: place for text, place in found.items() if text.strip(" {}")}
 
@@ -154,7 +161,7 @@ _NOTERS = re.compile(
 def of_notes() -> dict[str, str]:
     """What notes, warnings and reasons say: whatever goes into something of that name."""
     found: dict[str, str] = {}
-    for place, node, known in (one for room in ROOMS for one in functions(room)):
+    for place, node, known in (one for one in functions() if one[0].startswith(ROOMS)):
         for one in ast.walk(node):
             for told in _noted(one):
                 found |= {text: place for text in readings(told, known) if " " in text.strip()}
@@ -196,3 +203,35 @@ def _parts(node: ast.expr) -> Iterator[ast.expr]:
         yield from _parts(node.args[0])
     else:
         yield node
+
+
+ERRORS = ("InputError", "Unreadable", "Undecodable", "Unusable", "Undetected", "Wrong", "Diverged", "complain")
+
+
+def of_errors() -> dict[str, str]:
+    """What errors say, with the reasons inside them and the ways out."""
+    found: dict[str, str] = {}
+    for place, call, known in calls("", *ERRORS):
+        for told in call.args[:1]:
+            found |= dict.fromkeys(readings(told, known), place)
+    for place, call, known in calls("", "unknown"):
+        kind, around = readings(call.args[0], known), [word.value for word in call.keywords] + call.args[3:]
+        places = readings(around[0], known) if around else ["known"]
+        for one, where in product(kind, places):
+            found |= dict.fromkeys(
+                (f"{one} '{{}}' is not {where}; the nearest are {{}}", f"{one} '{{}}' is not {where}"), place
+            )
+    for place, call, known in calls("", "Untrusted"):
+        found |= dict.fromkeys((f"{one}; {{}}" for one in readings(call.args[0], known)), place)
+    for place, call, known in calls("", "instead"):
+        found |= {one: place for told in call.args for one in readings(told, known)}
+    for place, call, known in calls("", "Unwritten"):
+        found |= {one: place for told in call.args[2:] for one in readings(told, known)}
+    for place, call, known in calls("", "__init__"):
+        found |= {one: place for told in call.args[:1] for one in readings(told, known) if re.match("[a-z]+ ", one)}
+    for place, call, known in calls("", "alone"):
+        found |= dict.fromkeys(readings(call.args[1], known), place)
+    for place, call, known in calls("web", "HTTPException"):
+        for told in call.args[1:2]:
+            found |= dict.fromkeys(readings(told, known), place)
+    return {text: place for text, place in found.items() if re.search("[a-z]{3}", text)}

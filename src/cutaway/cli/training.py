@@ -229,7 +229,7 @@ def runs(
     print(table([_run_line(row) for row in rows], terminal_width(), shrink=(say("runs.run"), say("runs.model"))))
     for row in rows:
         if row["status"] == "damaged":
-            tell(f"cutaway: {row['problem']}")
+            tell(f"cutaway: {say.said(row['problem'])}")
 
 
 def _run_line(row: dict[str, Any]) -> dict[str, Any]:

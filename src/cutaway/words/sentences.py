@@ -18,7 +18,9 @@ from functools import cache
 from importlib.resources import files
 from string import Formatter
 
-_DEEPEST = 4  # a sentence in a sentence in a sentence; text from outside cannot ask for more
+# A sentence in a sentence in a sentence, of so many characters: text from outside cannot ask for more.
+_DEEPEST = 4
+_LONGEST = 4000
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def translated(text: str, language: str) -> str:
     >>> translated("the training was too short", "zh"), translated("anything else", "zh")
     ('训练时间太短', 'anything else')
     """
-    return _translated(text, language, _DEEPEST)[0]
+    return _translated(text, language, _DEEPEST)[0] if len(text) <= _LONGEST else text
 
 
 def _translated(text: str, language: str, depth: int) -> tuple[str, bool]:
