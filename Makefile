@@ -11,7 +11,7 @@ test: $(VENV)/.installed-dev chromium  ## everything the tests need, then the te
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 # The tests of the pages want a browser; root may install it, others are told.
 chromium:

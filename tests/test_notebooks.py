@@ -73,7 +73,11 @@ def shown(text: str, names: dict[str, Any]) -> str:
     return str(value._repr_html_()) if hasattr(value, "_repr_html_") else repr(value) if value is not None else ""
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# The first one trains VGG-16 twice, which takes minutes on a processor.
+RUNS = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem[0] == "1")) for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", RUNS)
 def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(FOLDER))
