@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 import cutaway
+from cutaway.computing.process import set_up
 from cutaway.data.parallel import usable_cores
 from cutaway.runs.atlas import Atlas, newest_atlas, open_atlas
 from cutaway.scope import Scope
@@ -96,6 +97,7 @@ def imagined(atlas: Atlas) -> dict[str, Any]:
 
 
 def main() -> None:
+    set_up()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="a run or any model that Cutaway loads")
     parser.add_argument("data", help="a data set or a folder of images")

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision.models import get_model
 
+from cutaway.computing.process import set_up
 from cutaway.computing.twin import fast_twin
 from cutaway.lenses.attribution import explain
 from cutaway.lenses.attribution.integrated import integrated_gradients
@@ -136,6 +137,7 @@ def compare(ways: dict[str, Any], rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    set_up()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=2)

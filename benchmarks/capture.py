@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from cutaway.computing.process import set_up
 from cutaway.lenses.capture import capture, is_leaf
 
 
@@ -68,6 +69,7 @@ def tell(name: str, values: list[float], plain: list[float]) -> None:
 
 
 def main() -> None:
+    set_up()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batch", type=int, action="append")

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from cutaway import load_data, load_model
+from cutaway.computing.process import set_up
 from cutaway.computing.small_maps import small_maps
 from cutaway.lenses.capture import capture
 from cutaway.lenses.similarity import similarity
@@ -91,6 +92,7 @@ def some(layers: Sequence[str], share: float) -> list[str]:
 
 
 def main() -> None:
+    set_up()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="fashion-mnist", help="a built-in data set or a folder")
     parser.add_argument("--models", nargs=2, default=["resnet18", "resnet34"], help="built-in names or runs")

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 import cutaway
+from cutaway.computing.process import set_up
 from cutaway.data import Split
 from cutaway.data.parallel import usable_cores
 from cutaway.models import Model, Preprocessing
@@ -201,6 +202,7 @@ def identity(arguments: argparse.Namespace, kills: int) -> None:
 
 
 def main() -> None:
+    set_up()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="cifar10", help="a data set of 3x32x32 images")
     parser.add_argument("--images", type=int, help="only so many of the 50,000")

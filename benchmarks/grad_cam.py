@@ -27,6 +27,7 @@ from skimage import data
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from cutaway.computing.process import set_up
 from cutaway.lenses.attribution import explain
 
 Draw = Callable[[], Tensor]
@@ -101,6 +102,7 @@ def difference(found: Tensor, expected: Tensor) -> float:
 
 
 def main() -> None:
+    set_up()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--batch", type=int, default=16)

@@ -34,6 +34,7 @@ from torch.nn.functional import interpolate
 from torchvision.models import resnet18
 
 from cutaway.computing import twin
+from cutaway.computing.process import set_up
 from cutaway.lenses.attribution import Attribution, explain
 
 GAP = 0.01
@@ -116,6 +117,7 @@ def steps_to_gap(network: nn.Module, images: Tensor, targets: Tensor, most: int)
 
 
 def main() -> None:
+    set_up()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=2)

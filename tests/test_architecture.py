@@ -16,7 +16,7 @@ import cutaway
 ROOT = Path(cutaway.__file__).parent
 # From the ground up; rooms on one line are neighbours that may not know each other, unless NEIGHBOURS says so.
 FLOORS = [
-    ("numerals", "plain"),
+    ("numerals", "plain", "version"),
     ("errors", "files", "restoring", "showing", "signals", "words"),
     ("computing",),
     ("runs", "pictures"),
@@ -40,6 +40,7 @@ NO_TORCH = (
     "plain",
     "showing",
     "signals",
+    "version",
     "words",
     "runs",
     "pictures",
@@ -63,6 +64,17 @@ PUBLIC = [
     "resume",
     "train",
 ]
+
+
+# The one module that may touch torch's private and fragile names, and what lies below it and so keeps its own.
+WALL = "computing/torch_inside.py"
+BELOW_THE_WALL = {"restoring.py": {"_buffers", "_parameters"}}
+TORCHS = ("torch", "nn", "F", "Tensor", "torchvision")
+FRAGILE = {
+    *("_version", "_cdata", "_is_view", "_make_wrapper_subclass", "_schema", "overloadpacket", "next_functions"),
+    *("_modules", "_parameters", "_buffers", "_orig_mod", "_orig_mod.", "set_fastpath_enabled"),
+    *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_conv_forward"),
+}
 
 
 def sources() -> Iterator[tuple[str, Path]]:
@@ -109,6 +121,53 @@ def test_nothing_is_unpickled(room: str, path: Path) -> None:
     assert "allow_pickle=True" not in text
     for call in re.findall(r"torch\.load\([^)]*\)", text):
         assert "weights_only=True" in call
+
+
+def insides(tree: ast.AST) -> Iterator[str]:
+    """What of torch's private and fragile names this code uses."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in TORCHS:
+            names = [part for name in node.names for part in f"{node.module}.{name.name}".split(".")]
+            yield from (name for name in names if name.startswith("_") or name == "weak")
+        elif isinstance(node, ast.Import):
+            names = [part for name in node.names if name.name.split(".")[0] in TORCHS for part in name.name.split(".")]
+            yield from (name for name in names if name.startswith("_") or name == "weak")
+        elif isinstance(node, ast.Attribute):
+            chain = ast.unparse(node).split(".")
+            private = chain[0] in TORCHS and node.attr.startswith("_") and not node.attr.endswith("__")
+            if private or node.attr in FRAGILE or chain[:2] == ["torch", "ops"]:
+                yield node.attr
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in FRAGILE:
+            yield node.value
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("torch._C.DisableTorchFunction()", {"_C"}),
+        ("torch._foreach_lerp_([], [], 1)", {"_foreach_lerp_"}),
+        ("from torch.utils._pytree import tree_leaves", {"_pytree"}),
+        ("import torch.utils._pytree as tree", {"_pytree"}),
+        ("from torch.utils.weak import WeakTensorKeyDictionary", {"weak"}),
+        ("from torch.nn.modules.batchnorm import _NormBase", {"_NormBase"}),
+        ("isinstance(module, nn.modules.conv._ConvNd)", {"_ConvNd"}),
+        ("value.untyped_storage()._cdata", {"_cdata"}),
+        ("torch.ops.aten.relu", {"aten", "ops", "relu"}),
+        ("getattr(network, '_orig_mod', None)", {"_orig_mod"}),
+        ("Tensor.__setitem__, torch.__version__, self._versions, F.relu", set()),
+    ],
+)
+def test_the_insides_of_torch_are_seen(code: str, found: set[str]) -> None:
+    assert set(insides(ast.parse(code))) == found
+
+
+@pytest.mark.parametrize(("room", "path"), list(sources()), ids=lambda value: getattr(value, "name", value))
+def test_torchs_insides_are_behind_one_wall(room: str, path: Path) -> None:
+    place = path.relative_to(ROOT).as_posix()
+    found = set(insides(ast.parse(path.read_text(encoding="utf-8"))))
+    if place != WALL:
+        allowed = BELOW_THE_WALL.get(place, set())
+        assert found <= allowed, f"{place} uses {found - allowed} of torch; reach it through {WALL}"
 
 
 def test_every_room_is_in_the_floor_plan() -> None:

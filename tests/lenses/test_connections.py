@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cutaway.lenses import wiring as wires
 from cutaway.lenses.capture import capture
 from cutaway.lenses.connections import NOBODY, Connections
-from cutaway.lenses.wiring import IMAGE, wiring
+from cutaway.lenses.wiring import IMAGE, Wire, wiring
 
 
 def plain() -> nn.Module:
@@ -191,3 +192,16 @@ def test_kernels_are_the_weights_strongest_first() -> None:
     for unit in range(6):
         torch.testing.assert_close(found.values[unit], weight[unit, found.inputs[unit]])
     torch.testing.assert_close(found.norms, weight.flatten(1).norm(dim=1))
+
+
+@pytest.mark.parametrize("name", [name for name, rule in wires._RULES.items() if rule is wires._norm])
+def test_a_batch_norm_of_any_library_scales(name: str) -> None:
+    """Those of cuDNN and MIOpen, which run on other machines, name their arguments in their own way."""
+    x, ones = torch.ones(1, 2, 1, 1), torch.ones(2, dtype=torch.float64)
+    values = {"input": x, "weight": torch.tensor([2.0, 6.0]), "running_var": torch.tensor([3.0, 8.0])}
+    overload = getattr(torch.ops.aten, name).default
+    known = [argument.name for argument in overload._schema.arguments]
+    given = {**values, **{key: 1.0 for key in ("eps", "epsilon") if key in known}}
+    step = wires._Step(given, {id(x): (Wire("before", 0, 0, ones),)}, x, 0)
+    (wire,) = wires._RULES[name](step)
+    assert wire.scale.tolist() == [1.0, 2.0]

@@ -82,7 +82,7 @@ def predict(
     else:
         _print_ranked(ranked)
     if wrong:
-        raise InputError("; ".join(wrong.values()))
+        raise InputError("; ".join(map(terminal_words().said, wrong.values())))
 
 
 def _unreadable(scope: Scope, images: list[str]) -> dict[str, str]:

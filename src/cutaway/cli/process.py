@@ -93,7 +93,10 @@ def _code(words: list[str], stop: _Stop) -> int:
         try:
             open_streams()
             from cutaway.cli.app import run
+            from cutaway.computing.process import set_up
 
+            if stop.whole:
+                set_up()
             code = run(words)
             if problem := stdout_problem():
                 raise problem
@@ -140,6 +143,8 @@ def _broken(error: OSError) -> int:
 
 
 def complain(sentence: str) -> int:
-    """Say what was wrong with the input, and the exit code for it."""
-    tell(f"cutaway: {' '.join(sentence.split())}")
+    """Say what was wrong with the input, in the terminal's language, and the exit code for it."""
+    from cutaway.words import terminal_words
+
+    tell(f"cutaway: {' '.join(terminal_words().said(sentence).split())}")
     return 2

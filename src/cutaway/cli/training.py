@@ -230,7 +230,7 @@ def runs(
     print(table([_run_line(row) for row in rows], terminal_width(), shrink=(say("runs.run"), say("runs.model"))))
     for row in rows:
         if row["status"] == "damaged":
-            tell(f"cutaway: {row['problem']}")
+            tell(f"cutaway: {say.said(row['problem'])}")
 
 
 def _run_line(row: dict[str, Any]) -> dict[str, Any]:
@@ -338,7 +338,7 @@ def _watched(quiet: bool = False) -> Iterator[TerminalWatcher]:
             tell(told)
             raise typer.Exit(128 + (stopped.number or signal.SIGINT)) from stopped
         except Diverged as error:
-            tell(f"cutaway: {error}")
+            tell(f"cutaway: {terminal_words().said(error)}")
             raise typer.Exit(1) from error
 
 

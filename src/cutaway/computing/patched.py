@@ -15,12 +15,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+
+from cutaway.computing.torch_inside import arguments, leaves, mapped, operation_name, without_data, writes
 
 _Pair = tuple[int, int]
 # A box that covers more of the map than this is not worth the gathering.
 LARGEST_SHARE = 0.6
-aten = torch.ops.aten
 
 
 class Patched(Tensor):
@@ -45,9 +45,7 @@ class Patched(Tensor):
     def __new__(cls, clean: Tensor, patch: Tensor, rows: Tensor, columns: Tensor) -> Patched:
         """A tensor without data of its own."""
         like = torch.empty((len(patch), *clean.shape[1:]), device="meta").contiguous(memory_format=_layout(clean))
-        made: Patched = Tensor._make_wrapper_subclass(
-            cls, like.shape, strides=like.stride(), dtype=clean.dtype, device=clean.device
-        )
+        made: Patched = without_data(cls, like, clean.dtype, clean.device)
         return made
 
     def __init__(self, clean: Tensor, patch: Tensor, rows: Tensor, columns: Tensor) -> None:
@@ -75,13 +73,13 @@ class Patched(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]  # it is a class method, whatever torch's stub says
         """Compute the boxes alone where that is known how, and everything where it is not."""
-        given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Patched)]
-        rule = _RULES.get(func.overloadpacket)
+        given = [value for value in leaves((args, kwargs)) if isinstance(value, Patched)]
+        rule = _RULES.get(operation_name(func))
         if rule is not None and all(value.whole is None for value in given):
             result = rule(func, args, kwargs or {})
             if result is not None:
                 return result
-        return func(*tree_map(_written_out, args), **tree_map(_written_out, kwargs or {}))
+        return func(*mapped(_written_out, args), **mapped(_written_out, kwargs or {}))
 
 
 def _written_out(value: Any) -> Any:
@@ -118,7 +116,7 @@ def patched(image: Tensor, patch: Tensor, rows: Tensor, columns: Tensor) -> Patc
 
 def _pointwise(func: Any, args: Any, kwargs: Any) -> Any:
     """An operation of each pixel by itself: the same on the clean map and on the boxes."""
-    others = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+    others = [value for value in leaves((args, kwargs)) if isinstance(value, Tensor)]
     if "out" in kwargs or not all(isinstance(value, Patched) or _is_alike_everywhere(value) for value in others):
         return None
     boxes = _aligned([value for value in others if isinstance(value, Patched)])
@@ -136,13 +134,13 @@ _Boxes = tuple[dict[int, Tensor], Tensor, Tensor]
 
 def _apply(func: Any, args: Any, kwargs: Any, boxes: _Boxes) -> Patched:
     patches, rows, columns = boxes
-    clean = func(*tree_map(_clean, args), **tree_map(_clean, kwargs))
+    clean = func(*mapped(_clean, args), **mapped(_clean, kwargs))
 
     def patch(value: Any) -> Any:
         return patches[id(value)] if isinstance(value, Patched) else value
 
-    result = clean, func(*tree_map(patch, args), **tree_map(patch, kwargs)), rows, columns
-    if func._schema.is_mutable:
+    result = clean, func(*mapped(patch, args), **mapped(patch, kwargs)), rows, columns
+    if writes(func):
         changed: Patched = args[0]
         changed.set(*result)
         return changed
@@ -249,65 +247,65 @@ def _pair(value: Any, default: _Pair = (0, 0)) -> _Pair:
 
 
 def _convolution(func: Any, args: Any, kwargs: Any) -> Any:
-    value, weight, bias, stride, padding, dilation, transposed, output_padding, groups = args
-    if not isinstance(value, Patched) or transposed or weight.ndim != 4:
+    given = arguments(func, args, kwargs)
+    value, weight = given["input"], given["weight"]
+    if not isinstance(value, Patched) or given["transposed"] or weight.ndim != 4:
         return None
-    window = (weight.shape[2], weight.shape[3]), _pair(stride), _pair(padding), _pair(dilation)
-    clean = func(value.clean, *args[1:])
+    steps = _pair(given["stride"]), _pair(given["padding"]), _pair(given["dilation"])
+    clean = func(**{**given, "input": value.clean})
     return _windowed(
         value,
         clean,
-        window,
+        ((weight.shape[2], weight.shape[3]), *steps),
         0.0,
-        lambda content: func(content, weight, bias, stride, [0, 0], dilation, False, output_padding, groups),
+        lambda content: func(**{**given, "input": content, "padding": [0, 0]}),
     )
 
 
 def _max_pool(func: Any, args: Any, kwargs: Any) -> Any:
-    value, kernel, stride, padding, dilation, ceil_mode = _filled(args, (None, None, [], 0, 1, False))
-    size = _pair(kernel)
-    steps = _pair(stride, size)
-    clean = func(value.clean, size, steps, padding, dilation, ceil_mode)[0]
-    window = size, steps, _pair(padding), _pair(dilation)
-    found = _windowed(value, clean, window, -torch.inf, lambda content: func(content, size, steps, [0, 0], dilation)[0])
+    given = arguments(func, args, kwargs)
+    value, size = given["self"], _pair(given["kernel_size"])
+    window = size, _pair(given["stride"], size), _pair(given["padding"]), _pair(given["dilation"])
+    clean = func(**{**given, "self": value.clean})[0]
+    inside = {**given, "padding": [0, 0], "ceil_mode": False}
+    found = _windowed(value, clean, window, -torch.inf, lambda content: func(**{**inside, "self": content})[0])
     # Nothing can unpool with these indices without an error.
     return None if found is None else (found, torch.empty(0, dtype=torch.int64))
 
 
 def _mean_pool(func: Any, args: Any, kwargs: Any) -> Any:
-    value, kernel, stride, padding, ceil_mode = _filled(args[:5], (None, None, [], 0, False))
-    if ceil_mode or len(args) > 5 or _pair(padding) != (0, 0):
+    given = arguments(func, args, kwargs)
+    value, size = given["self"], _pair(given["kernel_size"])
+    odd = given["ceil_mode"] or not given["count_include_pad"] or given["divisor_override"] is not None
+    if odd or _pair(given["padding"]) != (0, 0):
         return None
-    size = _pair(kernel)
-    steps = _pair(stride, size)
-    clean = func(value.clean, size, steps)
-    return _windowed(value, clean, (size, steps, (0, 0), (1, 1)), 0.0, lambda content: func(content, size, steps))
-
-
-def _filled(args: Any, defaults: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (*args, *defaults[len(args) :])
+    window = size, _pair(given["stride"], size), (0, 0), (1, 1)
+    clean = func(**{**given, "self": value.clean})
+    return _windowed(value, clean, window, 0.0, lambda content: func(**{**given, "self": content}))
 
 
 def _batch_norm(func: Any, args: Any, kwargs: Any) -> Any:
-    value, running_mean, training = args[0], args[3], args[5]
-    if not isinstance(value, Patched) or running_mean is None or training:
+    given = arguments(func, args, kwargs)
+    value = given["input"]
+    if not isinstance(value, Patched) or given["running_mean"] is None or given["training"]:
         return None
-    clean, *rest = func(value.clean, *args[1:])
-    found = Patched(clean, func(value.patch, *args[1:])[0], value.rows, value.columns)
+    clean, *rest = func(**{**given, "input": value.clean})
+    found = Patched(clean, func(**{**given, "input": value.patch})[0], value.rows, value.columns)
     return (found, *rest)
 
 
 def _pad(func: Any, args: Any, kwargs: Any) -> Any:
-    value, pads, _ = _filled(args, (None, (), 0.0))
+    given = arguments(func, args, kwargs)
+    value, pads = given["self"], given["pad"]
     if len(pads) != 4 or min(pads) < 0:
         return None
-    clean = func(value.clean, *args[1:], **kwargs)
+    clean = func(**{**given, "self": value.clean})
     return Patched(clean, value.patch.clone(), value.rows + pads[2], value.columns + pads[0])
 
 
 def _join(func: Any, args: Any, kwargs: Any) -> Any:
-    values, dim = _filled(args, ((), 0))
-    if dim != 1 or not all(isinstance(value, Patched) for value in values):
+    given = arguments(func, args, kwargs)
+    if given["dim"] != 1 or not all(isinstance(value, Patched) for value in given["tensors"]):
         return None
     return _pointwise(func, args, kwargs)
 
@@ -317,12 +315,12 @@ _IN_PLACE_TOO = (
 )
 _POINTWISE = [*_IN_PLACE_TOO.split(), *(f"{name}_" for name in _IN_PLACE_TOO.split())]
 _POINTWISE += ["clone", "rsub", "relu6", "gelu", "softplus", "mish"]
-_RULES: dict[Any, Callable[[Any, Any, Any], Any]] = {
-    **{getattr(aten, name): _pointwise for name in _POINTWISE},
-    aten.convolution: _convolution,
-    aten.max_pool2d_with_indices: _max_pool,
-    aten.avg_pool2d: _mean_pool,
-    aten.native_batch_norm: _batch_norm,
-    aten.cat: _join,
-    aten.constant_pad_nd: _pad,
+_RULES: dict[str, Callable[[Any, Any, Any], Any]] = {
+    **dict.fromkeys(_POINTWISE, _pointwise),
+    "convolution": _convolution,
+    "max_pool2d_with_indices": _max_pool,
+    "avg_pool2d": _mean_pool,
+    "native_batch_norm": _batch_norm,
+    "cat": _join,
+    "constant_pad_nd": _pad,
 }

@@ -27,11 +27,11 @@ from torch.overrides import TorchFunctionMode
 
 from cutaway.computing.content import content
 from cutaway.computing.small_maps import LARGEST_MAP, small_maps
+from cutaway.computing.torch_inside import has_hooks, is_plain, is_plain_convolution, own_children
 from cutaway.restoring import untouched
 
 # Largest difference of an output, relative to the largest output, up to which the copy stands for the original.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _ABOUT_THE_TENSOR = (bool, int, str, torch.Size, torch.dtype, torch.device, torch.layout, type(None))
 _CACHED_PER_NETWORK = 4
 
@@ -121,7 +121,7 @@ def fingerprint(network: nn.Module) -> str:
 
 
 def _has_hooks(network: nn.Module) -> bool:
-    return any(getattr(module, kind, None) for module in network.modules() for kind in _HOOKS)
+    return any(has_hooks(module) for module in network.modules())
 
 
 def _make(network: nn.Module, images: Tensor, keep: Sequence[str], dtype: torch.dtype) -> Twin:
@@ -190,9 +190,8 @@ def _fold(convolution: nn.Module, norm: nn.Module) -> None:
 
 def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
     for module in network.modules():
-        for name, child in module._modules.items():
-            if child is old:
-                module._modules[name] = new
+        children = own_children(module)
+        children.update({name: new for name, child in children.items() if child is old})
 
 
 class _Seen(TorchFunctionMode):
@@ -254,17 +253,12 @@ class _Seen(TorchFunctionMode):
             for norm, convolution in self._follows.items()
             if self.calls[self.names[norm]] == self.calls[self.names[convolution]] == readers[convolution] == 1
             and convolution not in kept
-            and not (plain and not _is_plain(convolution, nn.Conv2d, ("forward", "_conv_forward")))
+            and not (plain and not is_plain_convolution(convolution))
             and not parametrize.is_parametrized(convolution)
-            and _is_plain(norm, nn.BatchNorm2d, ("forward",))
+            and is_plain(norm, nn.BatchNorm2d)
             and not parametrize.is_parametrized(norm)
             and norm.running_mean is not None
         }
-
-
-def _is_plain(module: nn.Module, kind: type[nn.Module], methods: Sequence[str]) -> bool:
-    """Whether the module computes what torch's own class does."""
-    return all(getattr(type(module), name) is getattr(kind, name) and name not in vars(module) for name in methods)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.weak import WeakIdKeyDictionary
 
+from cutaway.computing.torch_inside import Convolution, about_tensors
 from cutaway.errors import InputError
 from cutaway.lenses.capture import call_name, capture, images_for, is_leaf
 from cutaway.lenses.layouts import channels_first, channels_last_shapes
@@ -49,7 +49,7 @@ def feature_maps(network: nn.Module, images: Tensor, layers: Sequence[str] | Non
     return found
 
 
-_WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
+_WEIGHTED = (Convolution, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class ActivationWatch:
         self.add = add
         self.running: list[str] = []
         self.calls: Counter[str] = Counter()
-        self.origin: Any = WeakIdKeyDictionary()  # tensor -> the layer with a weight that it came from
+        self.origin = about_tensors()  # tensor -> the layer with a weight that it came from
         self.weighted = ("", False)
         self.inside_activation = 0
 

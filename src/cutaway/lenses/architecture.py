@@ -12,9 +12,8 @@ from unicodedata import east_asian_width
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from cutaway.computing.torch_inside import Operations, arguments, leaves, operation_name, plain_attention
 from cutaway.errors import InputError
 from cutaway.lenses.capture import call_name, images_for
 from cutaway.lenses.receptive import FieldTracker
@@ -132,7 +131,7 @@ def summarize(network: nn.Module, shape: tuple[int, int, int], batch: int = 1) -
     images = images_for(network, noise)
     calls: list[_Call] = []
     observer = _Observer(images)
-    with untouched(network), torch.no_grad(), _observed(network, calls, observer), _plain_attention(), observer:
+    with untouched(network), torch.no_grad(), _observed(network, calls, observer), plain_attention(), observer:
         network.eval()
         try:
             network(images)
@@ -173,22 +172,21 @@ class _Call:
         return is_leaf or self.mult_adds > 0 or any(True for _ in self.module.parameters(recurse=False))
 
 
-class _Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves this class untyped
+class _Observer(Operations):
     """Credits each operation's multiply-adds to the innermost running call and follows the receptive fields."""
 
     def __init__(self, images: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # as above
+        super().__init__()
         self.running: list[_Call] = []
         self._tracker = FieldTracker(images)
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        count = _MULT_ADDS.get(func._schema.name.removeprefix("aten::"))
+    def operation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run it, count it and follow it."""
+        result = func(*args, **kwargs)
+        count = _MULT_ADDS.get(operation_name(func))
         if count and self.running:
-            self.running[-1].mult_adds += count(args, result)
-        self._tracker.observe(func, args, kwargs or {}, result)
+            self.running[-1].mult_adds += count(arguments(func, args, kwargs), result)
+        self._tracker.observe(func, args, kwargs, result)
         return result
 
     def fields(self, tensor: Tensor) -> tuple[Sides, Sides]:
@@ -225,18 +223,7 @@ def _hooks(name: str, calls: list[_Call], observer: _Observer) -> tuple[Callable
 
 
 def _first_tensor(values: Any) -> Tensor | None:
-    return next((leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)), None)
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Without torch's fused attention block, which is one opaque operation."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+    return next((leaf for leaf in leaves(values) if isinstance(leaf, Tensor)), None)
 
 
 def _rows(network: nn.Module, calls: list[_Call]) -> tuple[Row, ...]:
@@ -274,55 +261,53 @@ def _row(call: _Call, name: str, counted: set[int]) -> Row:
     )
 
 
-def _convolution(args: tuple[Any, ...], result: Any) -> int:
-    images, weight, bias, transposed = args[0], args[1], args[2], args[6]
-    moves = images if transposed else result
+_Count = Callable[[dict[str, Any], Any], int]
+
+
+def _convolution(given: dict[str, Any], result: Any) -> int:
+    moves = given["input"] if given["transposed"] else result
     positions = moves.shape[0] * prod(moves.shape[2:])
-    return int(positions * weight.numel() + (0 if bias is None else result.numel()))
+    return int(positions * given["weight"].numel() + (0 if given["bias"] is None else result.numel()))
 
 
-def _matrix_product(args: tuple[Any, ...], result: Any) -> int:
-    return int(args[0].numel() * args[1].shape[-1])
-
-
-def _biased_product(args: tuple[Any, ...], result: Any) -> int:
-    return _matrix_product(args[1:], result) + int(result.numel())
-
-
-def _bias(args: tuple[Any, ...], result: Any) -> int:
-    # A linear layer on a transposed input is a product and then the sum with its bias, a vector.
-    is_vector = isinstance(args[1], Tensor) and args[1].ndim == 1 < result.ndim
-    return int(result.numel()) if is_vector else 0
-
-
-def _attention(args: tuple[Any, ...], result: Any) -> int:
-    query, key, value = args[:3]
-    rows = query.numel() // query.shape[-1]
-    return int(rows * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
-
-
-def _norm(*places: int) -> Callable[[tuple[Any, ...], Any], int]:
-    def count(args: tuple[Any, ...], result: Any) -> int:
-        tensors = [args[place] for place in places if args[place] is not None]
-        return int(args[0].shape[0] * sum(tensor.numel() for tensor in tensors))
+def _product(left: str, right: str, biased: bool = False) -> _Count:
+    def count(given: dict[str, Any], result: Any) -> int:
+        return int(given[left].numel() * given[right].shape[-1] + biased * result.numel())
 
     return count
 
 
-_MULT_ADDS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
+def _bias(given: dict[str, Any], result: Any) -> int:
+    # A linear layer on a transposed input is a product and then the sum with its bias, a vector.
+    is_vector = isinstance(given["other"], Tensor) and given["other"].ndim == 1 < result.ndim
+    return int(result.numel()) if is_vector else 0
+
+
+def _attention(given: dict[str, Any], result: Any) -> int:
+    query, key, value = given["query"], given["key"], given["value"]
+    rows = query.numel() // query.shape[-1]
+    return int(rows * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
+
+
+def _norm(given: dict[str, Any], result: Any) -> int:
+    tensors = [given[name] for name in ("weight", "bias") if given[name] is not None]
+    return int(given["input"].shape[0] * sum(tensor.numel() for tensor in tensors))
+
+
+_MULT_ADDS: dict[str, _Count] = {
     "convolution": _convolution,
-    "mm": _matrix_product,
-    "bmm": _matrix_product,
+    "mm": _product("self", "mat2"),
+    "bmm": _product("self", "mat2"),
     "add": _bias,
     "add_": _bias,
-    "addmm": _biased_product,
-    "baddbmm": _biased_product,
-    "native_batch_norm": _norm(1, 2),
-    "_native_batch_norm_legit_no_training": _norm(1, 2),
-    "cudnn_batch_norm": _norm(1, 2),
-    "miopen_batch_norm": _norm(1, 2),
-    "native_group_norm": _norm(1, 2),
-    "native_layer_norm": _norm(2, 3),
+    "addmm": _product("mat1", "mat2", biased=True),
+    "baddbmm": _product("batch1", "batch2", biased=True),
+    "native_batch_norm": _norm,
+    "_native_batch_norm_legit_no_training": _norm,
+    "cudnn_batch_norm": _norm,
+    "miopen_batch_norm": _norm,
+    "native_group_norm": _norm,
+    "native_layer_norm": _norm,
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
     "_scaled_dot_product_flash_attention": _attention,
     "_scaled_dot_product_efficient_attention": _attention,

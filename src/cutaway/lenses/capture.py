@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cutaway.computing.memory import keep_freed_memory
+from cutaway.computing.torch_inside import uncompiled
 from cutaway.errors import InputError, unknown
 from cutaway.lenses.keeper import kept_safely
 from cutaway.restoring import untouched
@@ -69,7 +69,6 @@ def observe(
 
     `whole` runs the network to its end though all layers were seen before.
     """
-    keep_freed_memory()
     network = bare(network)
     modules = modules_of(network, layers)
     tap = _Tap(layers, visit, whole)
@@ -163,7 +162,7 @@ def _walk(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], 
 def bare(network: nn.Module) -> nn.Module:
     """The network inside wrappers that only say how to compute it: DataParallel, DistributedDataParallel, compile."""
     wrapped = network.module if isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)) else None
-    wrapped = wrapped or getattr(network, "_orig_mod", None)
+    wrapped = wrapped or uncompiled(network)
     return bare(wrapped) if isinstance(wrapped, nn.Module) else network
 
 

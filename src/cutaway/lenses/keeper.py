@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from cutaway.computing.torch_inside import memory, own_buffers, own_parameters, version
+
 Keep = Callable[[str, Tensor], None]
 
 _AUGMENTED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift")
@@ -32,7 +34,7 @@ def kept_safely(network: nn.Module, images: Tensor, run: Callable[[Keep], None])
         images: the network's input; likewise.
         run: a forward pass of `network`; it must do the same when it is repeated.
     """
-    others = {_memory(images), *_memories(network)}
+    others = {memory(images), *_memories(network)}
     hint = _overwritten_before.get(network)
     if hint is not None:
         kept = Keeper(others, hint)
@@ -75,24 +77,24 @@ class Keeper:
 
     def keep(self, name: str, value: Tensor) -> None:
         """Keep `value` as it is now under `name`."""
-        memory = _memory(value)
-        if name in self.copied or self._foreign is None or memory in self._foreign or value.is_inference():
+        place = memory(value)
+        if name in self.copied or self._foreign is None or place in self._foreign or value.is_inference():
             self.found[name] = value.clone()
             self.copied.add(name)
             return
         self.found[name] = value
-        self._versions[name] = value._version
-        self._names.setdefault(memory, []).append(name)
+        self._versions[name] = version(value)
+        self._names.setdefault(place, []).append(name)
 
     def overwritten(self) -> bool:
         """Whether a tensor that is kept without a copy was changed after all."""
-        return self._late or any(self.found[name]._version != version for name, version in self._versions.items())
+        return self._late or any(version(self.found[name]) != count for name, count in self._versions.items())
 
     def rescue(self, value: Tensor) -> None:
         """Copy what is kept in the memory of `value`, which is about to change."""
-        for name in self._names.pop(_memory(value), ()):
+        for name in self._names.pop(memory(value), ()):
             # A library that wraps torch's functions may have hidden an earlier change from the watch.
-            self._late |= self.found[name]._version != self._versions.pop(name)
+            self._late |= version(self.found[name]) != self._versions.pop(name)
             self.found[name] = self.found[name].clone()
             self.copied.add(name)
 
@@ -149,11 +151,6 @@ def _asks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 def _memories(network: nn.Module) -> Iterator[int]:
     for module in network.modules():
-        for value in (*module._parameters.values(), *module._buffers.values()):
+        for value in (*own_parameters(module).values(), *own_buffers(module).values()):
             if value is not None:
-                yield _memory(value)
-
-
-def _memory(value: Tensor) -> int:
-    address: int = value.untyped_storage()._cdata
-    return address
+                yield memory(value)

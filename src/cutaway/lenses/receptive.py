@@ -9,9 +9,8 @@ from math import prod
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from cutaway.computing.torch_inside import about_tensors, arguments, leaves, memory, operation_name, writes
 from cutaway.lenses.field import (
     Axis,
     Factor,
@@ -51,7 +50,7 @@ class Operation:
 
     def fields(self, values: Any) -> list[Axis]:
         """The axes of all tensors within `values` that have a field, broadcast to none."""
-        found = (self.find(leaf) for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
+        found = (self.find(leaf) for leaf in leaves(values) if isinstance(leaf, Tensor))
         return [axis for axis in found if axis is not None]
 
     def dim(self, name: str = "dim") -> int:
@@ -284,7 +283,7 @@ class FieldTracker:
 
     def __init__(self, images: Tensor) -> None:
         """Start from `images` (N, C, H, W): a unit of the input is one pixel."""
-        self._fields = WeakTensorKeyDictionary()
+        self._fields = about_tensors()
         self._spoiled: list[Tensor] = []
         layouts = [regular(count) for count in images.shape]
         moving = [regular(count, 1) for count in images.shape]
@@ -295,21 +294,21 @@ class FieldTracker:
 
     def field(self, tensor: Tensor) -> Field | None:
         """The axes for height and width, None each where unknown; None for a tensor that no image reached."""
-        if self._spoiled and any(_same_memory(tensor, spoiled) for spoiled in self._spoiled):
+        if self._spoiled and any(memory(tensor) == memory(spoiled) for spoiled in self._spoiled):
             return _UNKNOWN
-        found: Field | None = self._fields.get(tensor, None)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        found: Field | None = self._fields.get(tensor)
         return found
 
     def observe(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Note the fields of what `func(*args, **kwargs)` returned."""
-        sources = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        name = func._schema.name.removeprefix("aten::")
+        sources = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        name = operation_name(func)
         if not any(self.field(source) for source in sources) or name in _CONSTANT:
             return
-        given = _arguments(func, args, kwargs)
-        for index, output in enumerate(leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)):
+        given = arguments(func, args, kwargs)
+        for index, output in enumerate(leaf for leaf in leaves(result) if isinstance(leaf, Tensor)):
             axes = (self._axis(name.removesuffix("_"), given, output, index, side) for side in (0, 1))
-            self._keep(output, (next(axes), next(axes)), func._schema.is_mutable)
+            self._keep(output, (next(axes), next(axes)), writes(func))
 
     def _axis(self, name: str, given: dict[str, Any], output: Tensor, index: int, side: int) -> Axis | None:
         def find(tensor: Tensor) -> Axis | None:
@@ -331,21 +330,11 @@ class FieldTracker:
         before = self.field(output)
         if in_place and before != field:
             # Written into memory that other tensors may see: whoever shares it has no known field any more.
-            aliases = [tensor for tensor in self._fields if tensor is not output and _same_memory(tensor, output)]
+            aliases = [tensor for tensor in self._fields if tensor is not output and memory(tensor) == memory(output)]
             is_whole = output.untyped_storage().nbytes() == output.nbytes
             if before is None or aliases or not is_whole:
                 self._spoiled.append(output)
         self._fields[output] = field
-
-
-def _same_memory(one: Tensor, other: Tensor) -> bool:
-    return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)
-
-
-def _arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    names = func._schema.arguments
-    defaults = {argument.name: argument.default_value for argument in names if argument.has_default_value()}
-    return {**defaults, **{argument.name: value for argument, value in zip(names, args, strict=False)}, **kwargs}
 
 
 def _fallback(op: Operation) -> Axis:

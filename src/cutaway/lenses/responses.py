@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cutaway.computing.torch_inside import unseen
 from cutaway.lenses.activations import ActivationWatch
 from cutaway.lenses.capture import module_name, observe
 from cutaway.lenses.exemplars.scan import maps_of
@@ -81,7 +82,7 @@ class ResponseTotals:
                 self._active.setdefault(source, _Active(name)).add(value, last)
 
         def visit(layer: str, value: Tensor) -> None:
-            with torch._C.DisableTorchFunction():
+            with unseen():
                 maps = maps_of(layer, value, channels_last)
                 if layer not in self._sums:
                     self._sums[layer] = _Sums(maps, len(self.labels))
@@ -121,7 +122,7 @@ class _Active:
 
     def add(self, value: Tensor, last: bool) -> None:
         """Count a batch in; the channels are the last dimension if `last`, else dimension 1."""
-        with torch._C.DisableTorchFunction():
+        with unseen():
             channel = value.ndim - 1 if last else 1
             above = (value > 0).sum([axis for axis in range(value.ndim) if axis != channel])
         self.above = above if not self.places else self.above + above
@@ -182,7 +183,7 @@ class Histograms:
         channels_last = channels_last_shapes(self.network, images)
 
         def visit(layer: str, value: Tensor) -> None:
-            with torch._C.DisableTorchFunction():
+            with unseen():
                 _add(self._counts, layer, _histogram(maps_of(layer, value, channels_last), self.statistics[layer]))
 
         with torch.no_grad():

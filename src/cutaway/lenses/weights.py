@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cutaway.computing.torch_inside import own_parameters
 from cutaway.errors import InputError, nearest
 from cutaway.lenses.capture import find_module, images_for, is_leaf
 from cutaway.restoring import untouched
@@ -107,7 +108,7 @@ def _named(names: Sequence[str], found: Sequence[Tensor | None], strict: bool) -
 
 
 def _weight(module: nn.Module) -> nn.Parameter | None:
-    weight = module._parameters.get("weight")
+    weight = own_parameters(module).get("weight")
     return weight if weight is not None and weight.ndim >= 2 else None
 
 

@@ -17,10 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from cutaway.computing.torch_inside import Convolution, Operations, about_tensors, arguments, leaves, operation_name
 from cutaway.lenses.capture import bare, call_name, images_for
 from cutaway.restoring import untouched
 
@@ -85,7 +83,7 @@ def wiring(network: nn.Module, image: Tensor) -> dict[str, Wires]:
     with untouched(network), torch.no_grad(), ExitStack() as stack:
         network.eval()
         for name, module in network.named_modules():
-            if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+            if isinstance(module, (Convolution, nn.Linear)):
                 stack.enter_context(module.register_forward_pre_hook(trail.before(name)))
                 stack.enter_context(module.register_forward_hook(trail.after(name)))
         stack.enter_context(trail)
@@ -93,14 +91,14 @@ def wiring(network: nn.Module, image: Tensor) -> dict[str, Wires]:
     return trail.found
 
 
-class _Trail(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves this class untyped
+class _Trail(Operations):
     """Which wires each live tensor's dimension 1 holds."""
 
     def __init__(self, image: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # as above
+        super().__init__()
         self.found: dict[str, Wires] = {}
         self.calls: Counter[str] = Counter()
-        self.wires = WeakTensorKeyDictionary()
+        self.wires = about_tensors()
         self.wires[image] = (_whole(IMAGE, image),)
 
     def before(self, name: str) -> Callable[..., None]:
@@ -126,19 +124,17 @@ class _Trail(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
 
     def of(self, tensor: Tensor) -> Wires:
         """The wires that a tensor holds."""
-        found: Wires = self.wires.get(tensor, ())  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        found: Wires = self.wires.get(tensor, ())
         return found
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        names = [argument.name for argument in func._schema.arguments]
-        given = {**dict(zip(names, args, strict=False)), **(kwargs or {})}
+    def operation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run it and lead the wires through it."""
+        given = arguments(func, args, kwargs)
         # Before it runs, because an operation in place writes over what it is given.
-        held = {id(value): self.of(value) for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)}
-        result = func(*args, **(kwargs or {}))
-        rule = _RULES.get(func._schema.name.removeprefix("aten::").removesuffix("_"))
-        for index, output in enumerate(value for value in tree_leaves(result) if isinstance(value, Tensor)):
+        held = {id(value): self.of(value) for value in leaves((args, kwargs)) if isinstance(value, Tensor)}
+        result = func(*args, **kwargs)
+        rule = _RULES.get(operation_name(func).removesuffix("_"))
+        for index, output in enumerate(value for value in leaves(result) if isinstance(value, Tensor)):
             passing = rule is not None and any(held.values()) and output.ndim in (2, 4)
             self.wires[output] = rule(_Step(given, held, output, index)) if passing and rule else ()
         return result
@@ -185,7 +181,8 @@ def _norm(step: _Step) -> Wires:
     if step.index:
         return ()
     variance = step.given["running_var"].double()
-    factor = (variance + step.given["eps"]).rsqrt()
+    # cuDNN's and MIOpen's call it by its full name.
+    factor = (variance + step.given.get("eps", step.given.get("epsilon"))).rsqrt()
     if step.given.get("weight") is not None:
         factor = factor * step.given["weight"].double()
     return tuple(_scaled(wire, factor) for wire in step.own)

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
+from cutaway.computing.torch_inside import Dropout, Norm
 from cutaway.errors import InputError, unknown
 from cutaway.models.model import Shape
 from cutaway.restoring import untouched
@@ -35,7 +35,7 @@ _ACTIVATIONS = (
     nn.Softmax,
     nn.LogSoftmax,
 )
-_PASSING = (nn.Identity, nn.Flatten, nn.modules.dropout._DropoutNd)
+_PASSING = (nn.Identity, nn.Flatten, Dropout)
 
 
 def apply_changes(network: nn.Module, names: Iterable[str], shape: Shape) -> None:
@@ -56,7 +56,7 @@ def apply_changes(network: nn.Module, names: Iterable[str], shape: Shape) -> Non
 
 
 def _add_batch_norm(network: nn.Module, shape: Shape) -> None:
-    if any(isinstance(module, _NormBase) for module in network.modules()):
+    if any(isinstance(module, Norm) for module in network.modules()):
         raise InputError("change 'batch-norm': the network has batch norms already; leave the change out")
     convolutions = [
         (parent, name, child)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
+from cutaway.computing.torch_inside import Norm
 from cutaway.errors import unknown
 
 
@@ -30,6 +30,6 @@ def train_mode(network: nn.Module) -> nn.Module:
     if all(parameter.requires_grad for parameter in network.parameters()):
         return network
     for module in network.modules():
-        if isinstance(module, _NormBase) and not any(parameter.requires_grad for parameter in module.parameters()):
+        if isinstance(module, Norm) and not any(parameter.requires_grad for parameter in module.parameters()):
             module.eval()
     return network

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from cutaway.computing.torch_inside import Operations, operation_name
 from cutaway.models.model import Shape
 from cutaway.restoring import untouched
 
@@ -98,18 +98,17 @@ def _leaving(trial: Trial, name: str) -> Callable[[nn.Module, tuple[Any, ...], A
     return hook
 
 
-class _LastOperation(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves this class untyped
+class _LastOperation(Operations):
     """Remembers which operation made the newest tensor."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # as above
+        super().__init__()
         self._made: tuple[str, Any] = ("", None)
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self._made = (func._schema.name.removeprefix("aten::"), result)
+    def operation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run it and remember."""
+        result = func(*args, **kwargs)
+        self._made = (operation_name(func), result)
         return result
 
     def of(self, tensor: Any) -> str:

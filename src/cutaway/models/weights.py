@@ -14,12 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cutaway.computing.torch_inside import COMPILED
 from cutaway.errors import InputError
 from cutaway.models.model import text
 
 Tensors = dict[str, Tensor]
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.")
+_PREFIXES = ("module.", COMPILED)
 _SHOWN = 3
 # BatchNorm's count of batches: absent before 2018, read by nothing here, and never the only difference.
 _COUNTER = "num_batches_tracked"

@@ -7,7 +7,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from cutaway.numerals import count, in_words, number, percent, short_count
@@ -49,6 +50,7 @@ def _environment() -> Environment:
         "percent": percent,
         "count": count,
         "source": source,
+        "said": said,
         "scale_bar": scale_png,
         "in_words": in_words,
         "level": level,
@@ -68,6 +70,12 @@ def _environment() -> Environment:
 def source(picture: bytes | str) -> str:
     """What an `<img>` has for its source: an address as it is, PNG bytes as a data URL."""
     return picture if isinstance(picture, str) else data_url(picture)
+
+
+@pass_context
+def said(context: Context, sentence: object) -> str:
+    """What a finding, a note or an error says in English, in the language of the page."""
+    return str(context["words"].said(sentence))
 
 
 def level(share: float) -> int:

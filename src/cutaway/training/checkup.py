@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cutaway.computing.torch_inside import BatchNorm, Dropout
 from cutaway.lenses.activations import ActivationTotals
 from cutaway.lenses.capture import is_leaf
 from cutaway.lenses.saturation import is_activation
@@ -23,9 +24,9 @@ from cutaway.training.vitals import StepVitals, finite, norm
 _IMAGES = 32
 _SAMPLED = 20_000
 _MOST_CLASSES = 200
-_PASSING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
-_NORMS = (nn.modules.batchnorm._BatchNorm,)
-_DROPOUTS = (nn.modules.dropout._DropoutNd,)
+_PASSING = (nn.Identity, nn.Flatten, nn.Unflatten, Dropout)
+_NORMS = (BatchNorm,)
+_DROPOUTS = (Dropout,)
 
 
 def due(step: int) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cutaway.data import Batch
 from cutaway.data.randomness import key
@@ -143,7 +144,8 @@ def _update_average(session: Session) -> None:
     decay = min(session.recipe.ema, (1 + step) / (10 + step)) ** _AVERAGE_EVERY
     present = session.model.network.state_dict()
     floating = [name for name, value in present.items() if value.is_floating_point()]
-    torch._foreach_lerp_([session.average[n] for n in floating], [present[n] for n in floating], 1 - decay)
+    move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    move([session.average[n] for n in floating], [present[n] for n in floating], None)
     for name in present.keys() - set(floating):
         session.average[name].copy_(present[name])
 

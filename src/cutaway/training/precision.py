@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -176,6 +177,30 @@ def _time_steps(plan: Plan, loss_of: Callable[[], Tensor], network: nn.Module, g
     return min(times[1:])
 
 
-def prepare_backend() -> None:
-    """Settings that make training faster without changing what is learnt: denormals are flushed to zero."""
+@contextmanager
+def repeatable(threads: int | None = None) -> Iterator[None]:
+    """The block in which a training computes, so that another one gives the same bits; what it sets is put back.
+
+    Denormals are zero: numbers near 1e-40, as the momentum of a dead unit comes to, take a processor long and change
+    nothing that is learnt. Torch sets this for the thread that asks, and threads that torch starts later take it on.
+
+    Args:
+        threads: how many threads compute, for the order of sums depends on it; None for as many as do now.
+    """
+    flushed, before = _are_denormals_zero(), torch.get_num_threads()
+    wanted = threads or before
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     torch.set_flush_denormal(True)
+    if wanted != before:
+        torch.set_num_threads(wanted)
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count()) if started else ()):
+            yield
+    finally:
+        torch.set_flush_denormal(flushed)
+        if wanted != before:
+            torch.set_num_threads(before)
+
+
+def _are_denormals_zero() -> bool:
+    return float(torch.tensor(sys.float_info.min, dtype=torch.float64) / 2) == 0.0

@@ -15,6 +15,7 @@ from cutaway.models import Model
 from cutaway.models.trust import remember
 from cutaway.runs import Run, need_unborn, new_run, only_trainer, open_run
 from cutaway.training.fit import Diverged, Interrupted, fit
+from cutaway.training.precision import repeatable
 from cutaway.training.session import Session, continued_session, new_wish
 from cutaway.training.snapshots import remove_snapshots_after
 from cutaway.training.stopping import StopRequest, listening
@@ -56,17 +57,18 @@ def train(
     watch = watch or Watcher()
     if name:
         need_unborn(Path(runs) / name)  # told before the long work
-    wish = new_wish(
-        data,
-        model,
-        recipe=recipe or {},
-        device=device,
-        data_options=data_options or {},
-        model_options=model_options or {},
-        watch=watch,
-    )
-    with listening() as stop, new_run(Path(runs), name, wish.stem) as folder:
-        return _run(wish.begin(folder), watch, stop)
+    with repeatable():
+        wish = new_wish(
+            data,
+            model,
+            recipe=recipe or {},
+            device=device,
+            data_options=data_options or {},
+            model_options=model_options or {},
+            watch=watch,
+        )
+        with listening() as stop, new_run(Path(runs), name, wish.stem) as folder:
+            return _run(wish.begin(folder), watch, stop)
 
 
 def resume(
@@ -94,7 +96,7 @@ def resume(
     if run.info.get("watched"):
         raise InputError(f"{path} is the record of a loop that is not Cutaway's; run that loop again to continue")
     # Before anything is cleaned, cut or read: all of it may be in the hands of somebody who trains it now.
-    with only_trainer(run.folder):
+    with only_trainer(run.folder), repeatable(run.info["environment"].get("threads")):
         session = continued_session(run, data, model, trust, watch)
         remove_snapshots_after(session, session.progress.epoch)
         with listening() as stop:

@@ -26,7 +26,7 @@ from cutaway.runs.logs import mend
 from cutaway.runs.schema import ModelRecord
 from cutaway.training.measure import prepared
 from cutaway.training.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors
-from cutaway.training.precision import Plan, choose_device, choose_plan, fixed_plan, prepare_backend, remembered_plan
+from cutaway.training.precision import Plan, choose_device, choose_plan, fixed_plan, remembered_plan
 from cutaway.training.recipe import Recipe, make_recipe, packaged_recipe
 from cutaway.training.state import Progress, State, load_state, save_state, torch_environment
 from cutaway.training.watcher import Watcher
@@ -162,7 +162,6 @@ def new_wish(
     watch: Watcher,
 ) -> Wish:
     """Load data and network, and choose how to compute."""
-    prepare_backend()
     dataset = data if isinstance(data, Dataset) else load_data(data, **data_options, progress=watch.work)
     for note in dataset.notes:
         watch.note(note)
@@ -183,7 +182,6 @@ def continued_session(
     run: Run, data: Dataset | None, model: Model | None, trust: bool | str, watch: Watcher
 ) -> Session:
     """Build the session that `run.json` describes and take up its newest state; the caller holds the run's lock."""
-    prepare_backend()
     info = run.info
     remove_leftovers(run.folder.path)
     if info.get("watched"):
@@ -195,7 +193,6 @@ def continued_session(
     recipe = make_recipe(info["recipe"], place=str(run.folder.run_json))
     plan = Plan(**info["plan"])
     choose_device(plan.device)
-    torch.set_num_threads(info["environment"].get("threads", torch.get_num_threads()))
     if described["preprocessing"] is None:
         raise InputError(f"{run.folder.run_json} does not say how its input is standardised, so it cannot go on")
     preprocessing = Preprocessing.from_dict(described["preprocessing"])

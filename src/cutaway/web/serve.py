@@ -13,6 +13,7 @@ from types import FrameType
 
 import uvicorn
 
+from cutaway.computing.process import set_up
 from cutaway.errors import InputError
 from cutaway.signals import Stopped, handling
 from cutaway.web.app import create_app
@@ -34,6 +35,7 @@ def serve(site: Site, port: int, ready: Callable[[str], None] = lambda address: 
         InputError: the folder does not exist, or the port is in use.
         Stopped: by which signal it ended.
     """
+    set_up()
     if not Path(site.folder).is_dir():
         raise InputError(f"there is no folder {site.folder}; name the one that holds your runs, or train first")
     with listening(port) as ours:

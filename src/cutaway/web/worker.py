@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from cutaway.computing.process import set_up
 from cutaway.errors import InputError
 from cutaway.files import write_json
 from cutaway.web.jobs import BEAT, Progress, State, read_job
@@ -82,4 +83,5 @@ def work(kind: str, about: Mapping[str, Any], site: Site, report: Report) -> str
 
 
 if __name__ == "__main__":
+    set_up()
     sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), "--trust" in sys.argv[3:]))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
 
+from cutaway.computing.torch_inside import inputs_of, node_name
 from cutaway.errors import InputError
 
 # Nodes of autograd that only move values or add them up with fixed weights: there the derivative is the rule.
@@ -49,7 +49,7 @@ def check_graph(score: Tensor, lens: str, also: str = "") -> None:
         )
     allowed = {*_LINEAR.split(), *also.split()}
     for node in _nodes(score):
-        name = re.sub(r"^torch::autograd::|Backward\d*$", "", node.name())
+        name = node_name(node)
         if name in ("Ruled", "AccumulateGrad"):
             continue
         if name not in allowed or _multiplies(node, name):
@@ -63,9 +63,9 @@ def _nodes(score: Tensor) -> Iterator[Any]:
         if node is not None and node not in seen:
             seen.add(node)
             yield node
-            waiting.extend(following for following, _ in node.next_functions)
+            waiting.extend(inputs_of(node))
 
 
 def _multiplies(node: Any, name: str) -> bool:
-    given = [following is not None for following, _ in node.next_functions]
+    given = [following is not None for following in inputs_of(node)]
     return name in _FACTORS and all(place is None or (place < len(given) and given[place]) for place in _FACTORS[name])

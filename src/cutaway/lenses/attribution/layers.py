@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cutaway.computing.torch_inside import inputs_of
 from cutaway.errors import InputError
 from cutaway.lenses.capture import bare, call_name, images_for, tensors_in
 from cutaway.lenses.forward import opened
@@ -65,7 +66,7 @@ class _Graph:
             if node is goal:
                 return True
             seen.add(node)
-            stack.extend(above for above, _ in node.next_functions)
+            stack.extend(inputs_of(node))
         return False
 
 

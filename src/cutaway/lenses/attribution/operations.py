@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from cutaway.computing.torch_inside import pooling_signature
 from cutaway.errors import InputError
 from cutaway.lenses.attribution.composites import COMPOSITES, bound, signature
 
@@ -248,7 +249,7 @@ class Interception(TorchFunctionMode):
 
     def _max_pool(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         function = getattr(F, name)
-        call = bound(getattr(F, f"{name}_with_indices"), args, kwargs)
+        call = bound(pooling_signature(name), args, kwargs)
         if call["return_indices"]:
             return func(*args, **kwargs)
         call["return_indices"] = True

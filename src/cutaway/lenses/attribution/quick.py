@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import torch
 
-from cutaway.computing.memory import keep_freed_memory
 from cutaway.computing.twin import fast_twin
 from cutaway.lenses.attribution.method import Job
 from cutaway.lenses.forward import opened
@@ -20,7 +19,6 @@ def quick(job: Job) -> Iterator[tuple[Job, tuple[str, ...]]]:
 
     For methods of many passes: making the twin costs two, and some more the first time.
     """
-    keep_freed_memory()
     network = job.forward.network
     keep = [layer for layer in (job.target.layer, job.layer) if layer]
     twin = fast_twin(network, job.images[:1], keep=keep)

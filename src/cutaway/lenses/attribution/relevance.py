@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from cutaway.computing.torch_inside import about_tensors, version
 from cutaway.errors import InputError, unknown
 from cutaway.lenses.attribution.graph import MAXIMA, check_graph
 from cutaway.lenses.attribution.method import Found, Job, Method, named
@@ -103,8 +103,8 @@ class Propagation(Interception):
         super().__init__(lens)
         self.rule = rule
         self.ledger = ledger
-        self.gates: MutableMapping[Tensor, bool] = WeakTensorKeyDictionary()
-        self.sums: MutableMapping[Tensor, _Weighted] = WeakTensorKeyDictionary()
+        self.gates: MutableMapping[Tensor, bool] = about_tensors()
+        self.sums: MutableMapping[Tensor, _Weighted] = about_tensors()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         inputs = list(signals(args, kwargs or {}))
@@ -156,7 +156,7 @@ class Propagation(Interception):
         result = self._weighted_share(kept)
         # The weight's rows are the result's channels.
         if name in _CONVOLUTIONS or (name == "linear" and total.ndim == 2):
-            self.sums[result] = replace(kept, version=result._version)
+            self.sums[result] = replace(kept, version=version(result))
         return result
 
     def _weighted_share(self, sum_: _Weighted) -> Tensor:
@@ -185,7 +185,7 @@ class Propagation(Interception):
     def scale_and_shift(self, x: Tensor, scale: Tensor, shift: Tensor, result: Tensor) -> Tensor:
         """Batch normalisation: one linear layer with the convolution before it, or one of its own."""
         before = self.sums.get(x)
-        if before is None or before.version != x._version:
+        if before is None or before.version != version(x):
             return self._shared(x * scale + shift, shift + torch.zeros_like(result), lambda: _positive(x * scale))
         flat = scale.flatten()
         bias = shift.flatten() if before.bias is None else shift.flatten() + flat * before.bias

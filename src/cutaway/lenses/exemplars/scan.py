@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from cutaway.computing.torch_inside import unseen
 from cutaway.errors import InputError
 from cutaway.lenses.capture import observe
 from cutaway.lenses.exemplars.tables import Entries, Sample, Table, Tables, top
@@ -57,7 +58,7 @@ class Scan:
 
         def visit(layer: str, value: Tensor) -> None:
             # `small_maps` and its like see every call of torch and every attribute; here are many and none for them.
-            with torch._C.DisableTorchFunction():
+            with unseen():
                 maps = maps_of(layer, value, last)
                 if layer not in self._scans:
                     self._scans[layer] = _LayerScan(layer, maps, self.k, self.known[layer] if self.known else None)

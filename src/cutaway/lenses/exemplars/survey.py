@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from cutaway.computing.torch_inside import Operations
 from cutaway.errors import InputError
 from cutaway.lenses.capture import images_for, module_name, observe
 from cutaway.lenses.exemplars.scan import maps_of
@@ -100,18 +100,17 @@ def survey(network: nn.Module, image: Tensor, layers: Sequence[str] | None = Non
     return found
 
 
-class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves this class untyped
+class _Follow(Operations):
     """Tells the tracker of every operation."""
 
     def __init__(self, tracker: FieldTracker) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # as above
+        super().__init__()
         self.tracker = tracker
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self.tracker.observe(func, args, kwargs or {}, result)
+    def operation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run it and tell."""
+        result = func(*args, **kwargs)
+        self.tracker.observe(func, args, kwargs, result)
         return result
 
 
