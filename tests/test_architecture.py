@@ -16,7 +16,7 @@ import cutaway
 ROOT = Path(cutaway.__file__).parent
 # From the ground up; rooms on one line are neighbours that may not know each other, unless NEIGHBOURS says so.
 FLOORS = [
-    ("plain",),
+    ("plain", "version"),
     ("errors", "files", "restoring", "showing", "signals", "words"),
     ("computing",),
     ("runs", "pictures"),
@@ -37,6 +37,7 @@ NO_TORCH = (
     "errors",
     "files",
     "plain",
+    "version",
     "showing",
     "signals",
     "words",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cutaway.version import __version__ as __version__
+
 # True for a type checker. Nothing is imported here, so that the program answers Ctrl-C as soon as it is started.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from cutaway.runs import Run, open_run
     from cutaway.scope import Scope, compare
     from cutaway.training import evaluate, resume, train
-
-__version__ = "0.1.0"
 
 _HOME = {
     "Dataset": "data",

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+_LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_FINDING = threading.Lock()
+
+
+def lock_of(network: nn.Module) -> threading.RLock:
+    """The lock of a network: whoever hooks, changes or runs it holds it, because another thread's hooks would hear."""
+    with _FINDING:
+        return _LOCKS.setdefault(network, threading.RLock())
+
 
 @contextmanager
 def untouched(network: nn.Module) -> Iterator[None]:
-    """Put back, on success and on any exception, all that a lens may change in a network.
+    """Have a network for oneself, and put back, on success and on any exception, all that a lens may change in it.
 
     That is: the train/eval flag of every module, `requires_grad` and `.grad` of every parameter, every buffer (the
-    object and its values), and the random states of Python, NumPy and torch.
+    object and its values), and the random states of Python, NumPy and torch. Other threads wait.
     """
+    with lock_of(network):
+        yield from _restored(network)
+
+
+def _restored(network: nn.Module) -> Iterator[None]:
     # One walk over the modules: for a small network each walk costs as much as a layer.
     flags = [(module, module.training) for module in network.modules()]
     parameters = [(value, value.requires_grad, value.grad) for value in _parameters(flags)]
@@ -39,6 +56,17 @@ def untouched(network: nn.Module) -> Iterator[None]:
         for module, originals, copies in buffers:
             _restore_buffers(module, originals, copies)
         _set_random_states(randomness)
+
+
+def _forget_locks() -> None:
+    """In a forked child the threads that held locks do not exist, and would never let go."""
+    global _FINDING
+    _FINDING = threading.Lock()
+    _LOCKS.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)
 
 
 def _parameters(flags: list[tuple[nn.Module, bool]]) -> list[nn.Parameter]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from cutaway.lenses.similarity import similarity
 from cutaway.models import Preprocessing
 from cutaway.scope import Scope
 from cutaway.scope.comparison import Comparison, compare
-from cutaway.scope.sides import drawn, fitted
+from cutaway.scope.sides import drawn
 
 CLASSES = ("cat", "dog", "owl")
 INPUT = Preprocessing((1, 10, 10), (0.4,), (0.3,))
@@ -280,15 +279,3 @@ def test_images_are_drawn_once_each_in_batches_of_nearly_equal_size() -> None:
         assert max(lengths) - min(lengths) <= 1
         assert min(lengths) >= 4
         assert sum(lengths) == min(size, images or size) == len(set(np.concatenate(chunks).tolist()))
-
-
-def test_pixels_in_other_channels_and_sizes() -> None:
-    grey = torch.randint(0, 256, (2, 1, 6, 6), dtype=torch.uint8)
-    assert torch.equal(fitted(grey, (1, 6, 6)), grey)
-    assert torch.equal(fitted(grey, (3, 6, 6)), grey.repeat(1, 3, 1, 1))
-    colour = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
-    colour[:, 1] = 100
-    assert fitted(colour, (1, 2, 2)).unique().tolist() == [math.floor(58.7 + 0.5)]
-    flat = torch.full((1, 3, 5, 7), 200, dtype=torch.uint8)
-    assert fitted(flat, (3, 11, 3)).unique().tolist() == [200]
-    assert fitted(flat, (3, 11, 3)).shape == (1, 3, 11, 3)

@@ -19,7 +19,7 @@ from cutaway.runs import RunFolder, open_run
 from cutaway.scope import Scope
 from cutaway.scope.comparison import shared_data
 from cutaway.scope.exemplars import loaded
-from cutaway.scope.inputs import data_of_run, read_inputs
+from cutaway.scope.inputs import read_inputs
 from whole_records import whole_info
 
 RGB = Preprocessing((3, 6, 8), (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -120,33 +120,37 @@ def run(tmp_path: Path) -> str:
     return str(tmp_path / "run")
 
 
+def of(spec: str) -> Scope:
+    """A network that says it is of a run."""
+    scope = Scope(torch.nn.Conv2d(3, 2, 3), preprocessing=Preprocessing((3, 8, 8), (0.5,) * 3, (0.2,) * 3))
+    scope.spec = spec
+    return scope
+
+
 def test_the_data_of_a_run_are_split_as_they_were_for_it(run: str, tmp_path: Path) -> None:
     photos, wanted = tmp_path / "photos", open_run(run).info["data"]["fingerprint"]
     assert load_data(photos, size=8).fingerprint != wanted  # other shares
     for spec, source in ((run, photos / ".." / "photos"), (f"{run}@last", str(photos))):
-        found = data_of_run(spec, source)
+        found = of(spec).dataset(source)
         assert found is not None
         assert found.fingerprint == wanted
-    assert data_of_run(run, tmp_path / "other") is None
-    assert data_of_run("resnet18", photos) is None
+    assert of(run).dataset(tmp_path / "other") is None
+    assert of("resnet18").dataset(photos) is None
 
 
 def test_whoever_looks_through_a_runs_data_sees_its_own_splits(run: str, tmp_path: Path) -> None:
     """What was trained on is not shown as held out: exemplars, atlas and comparison split as the run did."""
-    scope = Scope(torch.nn.Conv2d(3, 2, 3))
-    scope.spec = run
+    scope = of(run)
     for found in (loaded(scope, tmp_path / "photos"), shared_data(Scope(torch.nn.ReLU()), scope, tmp_path / "photos")):
         assert found.fingerprint == open_run(run).info["data"]["fingerprint"]
 
 
 def test_changed_data_are_refused_wherever_they_are_asked_for(run: str, tmp_path: Path) -> None:
-    preprocessing = Preprocessing((3, 8, 8), (0.5,) * 3, (0.2,) * 3)
-    assert len(read_inputs("test:0", preprocessing, run)) == 1
+    assert len(of(run).inputs("test:0")) == 1
     next((tmp_path / "photos" / "cat").iterdir()).unlink()
-    scope = Scope(torch.nn.Conv2d(3, 2, 3))
-    scope.spec = run
+    scope = of(run)
     looks = {
-        "an image": lambda: read_inputs("test:0", preprocessing, run),
+        "an image": lambda: scope.inputs("test:0"),
         "exemplars": lambda: loaded(scope, tmp_path / "photos"),
         "a comparison": lambda: shared_data(scope, scope, tmp_path / "photos"),
     }
@@ -155,4 +159,4 @@ def test_changed_data_are_refused_wherever_they_are_asked_for(run: str, tmp_path
             look()
     (tmp_path / "photos").rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"run was trained on .*photos, which is not here; put the folder there"):
-        read_inputs("test:0", preprocessing, run)
+        scope.inputs("test:0")

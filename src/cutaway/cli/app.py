@@ -30,7 +30,7 @@ _VERBS = (
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from cutaway import __version__
+        from cutaway.version import __version__
 
         print(__version__)
         raise typer.Exit

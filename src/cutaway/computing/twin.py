@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
+from cutaway.computing.content import content
 from cutaway.computing.small_maps import LARGEST_MAP, small_maps
 from cutaway.computing.torch_inside import has_hooks, is_plain, is_plain_convolution, own_children
 from cutaway.restoring import untouched
@@ -112,32 +113,11 @@ _remembered: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
 
 
 def fingerprint(network: nn.Module) -> str:
-    """A hash of all that decides what `network` computes in eval mode: its modules, hooks, weights and buffers.
-
-    It reads every weight once. Addresses and version counters would be cheaper and miss `weight.data[3] = 0`.
-    """
-    found = hashlib.blake2b(repr(network).encode(), digest_size=16)
-    found.update(str([(name, id(module)) for name, module in network.named_modules()]).encode())
-    found.update(str(_has_hooks(network)).encode())
-    for name, value in [*network.named_parameters(), *network.named_buffers()]:
-        found.update(f"{name} {value.dtype} {value.device} {tuple(value.shape)}".encode())
-        if value.numel() and not value.is_meta:
-            found.update(_digest(value.detach()))
-    return found.hexdigest()
-
-
-def _digest(value: Tensor) -> bytes:
-    """Bytes that change with any element: every row's product with fixed random numbers, or all of a small tensor."""
-    if value.numel() > 4096 and value.is_floating_point():
-        rows = value.reshape(len(value), -1)
-        value = rows @ _random_numbers(rows.shape[1], rows.dtype, rows.device)
-    return value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-
-
-@cache
-def _random_numbers(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    drawn = torch.rand(count, generator=torch.Generator().manual_seed(1)) + 0.5
-    return drawn.to(device=device, dtype=dtype)
+    """A hash of all that decides what `network` computes in eval mode: its modules, hooks, weights and buffers."""
+    modules = [(name, id(module)) for name, module in network.named_modules()]
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    state = (repr(network), modules, _has_hooks(network), content(tensors))
+    return hashlib.blake2b(repr(state).encode(), digest_size=16).hexdigest()
 
 
 def _has_hooks(network: nn.Module) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import math
 import os
 import threading
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from PIL import Image
 from cutaway.data import cost
 from cutaway.data.cost import MOST_BYTES, size_of
 from cutaway.data.cost import Undecodable as Undecodable  # other rooms take it from here
-from cutaway.data.pixels import ORDINARY, fit, shrunk, to_array, to_mode
+from cutaway.data.pixels import ORDINARY, fit, shrinking, shrunk, to_array, to_mode
 from cutaway.data.reasons import missing, reason
 from cutaway.errors import InputError
 from cutaway.files import Unreadable, read_bytes
@@ -157,7 +156,7 @@ def _decoded(
     full = image.size
     _draft(image, wanted, most)
     large = image.width * image.height > (ORDINARY if wanted or not most else min(most, ORDINARY))
-    factor = _factor(image.size, wanted, most) if large else 1
+    factor = shrinking(image.size, wanted, most) if large else 1
     # Beyond its decoding: the image in its mode, the same turned, and the array.
     copies = (image.mode != mode or factor > 1) + (_orientation(image) != 1) if large else 0
     finished = image.width * image.height / factor**2 * (copies * size_of(mode) + len(mode)) if large else 0.0
@@ -176,15 +175,8 @@ def _draft(image: Image.Image, wanted: tuple[int, int] | None, most: int | None)
         return
     if wanted:
         image.draft(None, (2 * max(wanted), 2 * max(wanted)))
-    elif (factor := _factor(image.size, None, most)) > 1:
+    elif (factor := shrinking(image.size, None, most)) > 1:
         image.draft(None, (image.width // factor, image.height // factor))
-
-
-def _factor(size: tuple[int, int], wanted: tuple[int, int] | None, most: int | None) -> int:
-    """By what whole number an image (W, H) may be shrunk and still be twice what is wanted, however it is turned."""
-    if wanted:
-        return max(1, min(size) // (2 * max(wanted)))
-    return math.ceil(math.sqrt(size[0] * size[1] / most)) if most else 1
 
 
 def _load(image: Image.Image, whole: bool) -> None:

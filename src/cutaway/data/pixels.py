@@ -29,6 +29,38 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BICUBIC, box=box)
 
 
+def fitted(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Images as a network takes them, as files of the same pixels would be decoded for it.
+
+    Args:
+        images: uint8 (N, C, H, W), grey or colour.
+        shape: (C, H, W) that is wanted.
+
+    Returns:
+        Uint8 (N, *shape), the images themselves where they have it.
+    """
+    if images.shape[1:] == shape:
+        return images
+    planes = (image[0] if len(image) == 1 else image.transpose(1, 2, 0) for image in images)
+    fits = [as_shape(Image.fromarray(plane), shape) for plane in planes]
+    return np.stack(fits) if fits else np.zeros((0, *shape), np.uint8)
+
+
+def as_shape(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
+    """A decoded image of any mode as uint8 `shape` (C, H, W): covered, and the centre cut."""
+    mode, size = "L" if shape[0] == 1 else "RGB", shape[1:]
+    if image.width * image.height > ORDINARY:
+        image = shrunk(image, mode, shrinking(image.size, size, None))
+    return to_array(fit(to_mode(image, mode), size))
+
+
+def shrinking(size: tuple[int, int], wanted: tuple[int, int] | None, most: int | None) -> int:
+    """By what whole number an image (W, H) may be shrunk and still be twice what is wanted, however it is turned."""
+    if wanted:
+        return max(1, min(size) // (2 * max(wanted)))
+    return math.ceil(math.sqrt(size[0] * size[1] / most)) if most else 1
+
+
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
     """Any Pillow image as "L" or "RGB": deep greys scaled to 8 bits, transparency laid on white."""
     return _converted(image, mode, _top(image) if _is_deep(image) else 0.0)

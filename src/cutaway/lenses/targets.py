@@ -13,6 +13,9 @@ from cutaway.errors import InputError, unknown
 from cutaway.showing import Shown
 
 TargetLike = int | str | tuple[int | str, int | str]
+Targets = TargetLike | Sequence[TargetLike] | Tensor
+"""One for all images, or a list (no tuple: that is a difference of two classes) or an int64 tensor of one for each."""
+
 _UNIT = re.compile(r"(?P<layer>.+):(?P<channel>\d+)(?:@(?P<row>\d+),(?P<column>\d+))?")
 
 
@@ -86,7 +89,7 @@ def _take(values: tuple[str, ...], images: slice | Sequence[int]) -> Sequence[st
     return values[images] if isinstance(images, slice) else [values[i] for i in images]
 
 
-def parse_target(target: TargetLike | list[TargetLike] | Tensor, classes: Sequence[str] = ()) -> Target:
+def parse_target(target: Targets, classes: Sequence[str] = ()) -> Target:
     """The target that a person means.
 
     Args:
@@ -103,7 +106,7 @@ def parse_target(target: TargetLike | list[TargetLike] | Tensor, classes: Sequen
     """
     if isinstance(target, Tensor):
         target = target.flatten().tolist()
-    if isinstance(target, list):
+    if isinstance(target, Sequence) and not isinstance(target, (str, tuple)):
         return _joined([parse_target(one, classes) for one in target])
     if isinstance(target, tuple):
         plus, minus = (_class_index(one, classes) for one in target)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from cutaway.computing.memory import is_out_of_memory
 from cutaway.computing.small_maps import small_maps
@@ -25,15 +25,13 @@ from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.matching import Matching
 from cutaway.lenses.similarity import LEAST_IMAGES, Similarity
 from cutaway.lenses.sparsity import GradientStatistics, gradient_statistics, spread
-from cutaway.models import Model
 from cutaway.models.trust import concerning
 from cutaway.pictures import Picture
 from cutaway.runs import is_run
 from cutaway.scope import juxtaposed
-from cutaway.scope.inputs import data_of_run
-from cutaway.scope.microscope import Scope
 from cutaway.scope.result import Result
 from cutaway.scope.sides import Passes, Side, batches, drawn, known_classes, layers_of, pairs_of, run_both
+from cutaway.scope.subject import Subject, SubjectLike
 from cutaway.showing import Table
 
 GRADIENT_IMAGES = 256  # a backward pass costs two forward ones, and a mean gradient settles early
@@ -145,8 +143,8 @@ class Comparison(Result):
 
 
 def compare(
-    a: Any,
-    b: Any,
+    a: SubjectLike,
+    b: SubjectLike,
     data: Dataset | str | Path,
     *,
     split: str = "test",
@@ -178,7 +176,7 @@ def compare(
         InputError: a split or layer that does not exist, fewer than four images, a network that does not say how its
             input is standardised or returns no logits, values that are not finite.
     """
-    first, second = (one if isinstance(one, Scope) else opened(one, trust) for one in (a, b))
+    first, second = opened(a, trust), opened(b, trust)
     if not isinstance(data, Dataset):
         data = shared_data(first, second, data, progress)
     if split not in data.splits:
@@ -202,17 +200,19 @@ def compare(
     return _Finish(*sides, data, part, chunks, passes, notes).comparison(seed, batch)
 
 
-def opened(model: Model | nn.Module | str | Path, trust: bool | str, weights: str | None = None) -> Scope:
-    """A scope of one of two models, with those of the weights and of what is trusted that are about it."""
+def opened(model: SubjectLike, trust: bool | str, weights: str | None = None) -> Subject:
+    """A subject of one of two models, with those of the weights and of what is trusted that are about it."""
+    if isinstance(model, Subject):
+        return model
     if not isinstance(model, (str, Path)):
-        return Scope(model)
+        return Subject(model)
     is_one = is_run(model) or is_run(str(model).rpartition("@")[0])
-    return Scope(model, weights=None if is_one else weights, trust=concerning(str(model), trust))
+    return Subject(model, weights=None if is_one else weights, trust=concerning(str(model), trust))
 
 
-def shared_data(a: Scope, b: Scope, source: str | Path, progress: Progress | None = None) -> Dataset:
+def shared_data(a: Subject, b: Subject, source: str | Path, progress: Progress | None = None) -> Dataset:
     """The data that two networks are compared on: as one of them was trained on them, if it was."""
-    known = (data_of_run(side.spec, source, progress) for side in (a, b))
+    known = (side.dataset(source, progress) for side in (a, b))
     return next((found for found in known if found), None) or load_data(source, progress=progress)
 
 
@@ -246,23 +246,25 @@ class _Finish:
             activity=(self.a.activity.result(), self.b.activity.result()),
             agreement=agreement,
             views=self._views(agreement, labelled),
-            certificate=self.a.scope.certify(self._certificate(seed, batch)),
+            certificate=self.a.subject.certify(self._certificate(seed, batch)),
         )
 
     def _names(self) -> tuple[str, str]:
-        first, second = (Path(side.scope.name).name or side.scope.name for side in (self.a, self.b))
+        first, second = (Path(side.subject.name).name or side.subject.name for side in (self.a, self.b))
         return (first, second) if first != second else (f"{first} (A)", f"{second} (B)")
 
     def _classes(self) -> tuple[tuple[str, ...], Tensor]:
         """The classes both networks tell apart, () if theirs differ; and each image's, -1 if it is none of them."""
         labels = torch.from_numpy(self.split.labels[np.concatenate(self.chunks)])
         counts = self.passes.logits_a.shape[1], self.passes.logits_b.shape[1]
-        scopes = self.a.scope, self.b.scope
-        if all(known_classes(scope, count, self.data.classes) for scope, count in zip(scopes, counts, strict=True)):
+        subjects = self.a.subject, self.b.subject
+        if all(
+            known_classes(subject, count, self.data.classes) for subject, count in zip(subjects, counts, strict=True)
+        ):
             return self.data.classes, labels
-        if counts[0] == counts[1] and scopes[0].classes == scopes[1].classes:
+        if counts[0] == counts[1] and subjects[0].classes == subjects[1].classes:
             self.notes.append("the networks' classes are not those of the data: there is no accuracy and no gradient")
-            return scopes[0].classes or tuple(map(str, range(counts[0]))), torch.full_like(labels, -1)
+            return subjects[0].classes or tuple(map(str, range(counts[0]))), torch.full_like(labels, -1)
         self.notes.append("the networks do not tell the same classes apart: their answers are not compared")
         return (), labels
 
@@ -298,18 +300,17 @@ class _Finish:
         )
 
     def _certificate(self, seed: int, batch: int) -> Certificate:
-        found, scope = self.passes.similarity, self.b.scope
+        found, subject = self.passes.similarity, self.b.subject
         error = found.error[found.error.isfinite()]
         same = self.a.network is self.b.network and found.layers_a == found.layers_b
         gap = (found.cka.diagonal() - 1).abs().nan_to_num().max() if same else torch.tensor(0.0)
-        other = scope.certify(Certificate("CKA"))
         return Certificate(
             "CKA",
             {
                 "estimator": "linear kernel, unbiased HSIC a batch, mean over batches",
-                "models": [self.a.scope.name, scope.name],
-                "weights_b": other.weights,
-                "device_b": other.device,
+                "models": [self.a.subject.name, subject.name],
+                "weights_b": subject.weights(),
+                "device_b": str(subject.device),
                 "data": self.data.source,
                 "fingerprint": self.split.fingerprint,
                 "split": self.split.name,

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from cutaway.computing.small_maps import small_maps
 from cutaway.data import Split
+from cutaway.data.pixels import fitted
 from cutaway.data.randomness import hash_array, key
 from cutaway.errors import InputError
 from cutaway.files import parse_json, write_bytes
@@ -32,7 +33,6 @@ from cutaway.models import Preprocessing
 from cutaway.runs.checked import check
 from cutaway.runs.sealed import seal, unbroken
 from cutaway.scope.crew import Tick
-from cutaway.scope.sides import fitted
 
 SAMPLE = 512  # images in the pilot, and so behind every quantile: a decile is then right to 2 in 100
 _STREAM = 0xE8E3
@@ -83,6 +83,11 @@ class Scanner:
     batch: int
     bf16: bool
 
+    @property
+    def fitting(self) -> dict[str, str]:
+        """What decides the pixels besides the data: how those of another size are brought to the network's."""
+        return {} if self.split.images.shape[1:] == self.preprocessing.shape else {"fit": "covered, the centre cut"}
+
     def scan(self, ids: NDArray[np.int64], known: Found | None, tick: Tick, *, ahead: bool) -> Found:
         """The tables of these images; `ahead` decodes the next batches on other cores meanwhile."""
         scan = Scan(self.network, self.layers, self.k, known)
@@ -99,7 +104,7 @@ class Scanner:
 
     def prepare(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Pixels uint8 (B, C, H, W) as the network expects them, on its device."""
-        values = self.preprocessing(fitted(torch.from_numpy(pixels), self.preprocessing.shape).to(self.device))
+        values = self.preprocessing(torch.from_numpy(fitted(pixels, self.preprocessing.shape)).to(self.device))
         return values.contiguous(memory_format=torch.channels_last)
 
     def image(self, position: int) -> Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cutaway.data import Split
+from cutaway.data.pixels import fitted
 from cutaway.errors import unknown
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.exemplars import Box, Surveyed, Table, Tables
@@ -19,7 +20,6 @@ from cutaway.pictures import Picture
 from cutaway.pictures.exemplars import Shot, layer_sheet, unit_sheet
 from cutaway.pictures.grids import choose
 from cutaway.scope.result import Result
-from cutaway.scope.sides import fitted
 from cutaway.showing import Shown
 
 LEVELS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
@@ -167,8 +167,7 @@ class Exemplars(Result):
         """Uint8 (n, C, H, W) in the size of the network's input."""
         if not len(images):
             return np.zeros((0, *self.shape), np.uint8)
-        pixels = torch.from_numpy(self.split.images[np.asarray(images)])
-        return np.asarray(fitted(pixels, self.shape).numpy(), np.uint8)
+        return fitted(self.split.images[np.asarray(images)], self.shape)
 
     def _shots(self, patches: Sequence[Patch]) -> list[Shot]:
         pixels = self._pixels([patch.image for patch in patches])

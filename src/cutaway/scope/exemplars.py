@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,11 +24,7 @@ from cutaway.lenses.exemplars import Replay, replay, survey
 from cutaway.scope.exemplar_chunks import SAMPLE, Found, Manifest, Scanner, Store, can_fork, computing, one_thread
 from cutaway.scope.exemplar_result import Exemplars, layer_exemplars
 from cutaway.scope.exemplar_workers import scan_all
-from cutaway.scope.inputs import data_of_run
-from cutaway.scope.sides import need_preprocessing
-
-if TYPE_CHECKING:
-    from cutaway.scope.microscope import Scope
+from cutaway.scope.subject import Subject
 
 __all__ = ["Exemplars", "exemplars", "parse_unit"]
 
@@ -38,7 +33,7 @@ _VALUES = 64 * 3 * 32 * 32  # of the images in a batch: more fall out of a core'
 
 
 def exemplars(
-    scope: Scope,
+    subject: Subject,
     data: Dataset | Split | str | Path,
     layers: str | Sequence[str] | None = None,
     k: int = 9,
@@ -54,7 +49,7 @@ def exemplars(
     """Pass a split once and keep, for every unit of these layers, the patches that excite it most.
 
     Args:
-        scope: the network and its preprocessing.
+        subject: the network and its preprocessing.
         data: a data set, a split, or what `load_data` takes.
         layers: dotted names; None for every convolution, or for the layers of `units` if there are any. Their outputs
             are what counts: name `layer1.0.relu` for what is left after a ReLU.
@@ -72,15 +67,15 @@ def exemplars(
         InputError: a split, layer or channel that does not exist, an empty split, a network that does not say how its
             input is standardised, values that are not finite.
     """
-    known = need_preprocessing(scope)
-    _check(scope, k, processes, batch, precision)
-    part, classes, source = part_of(scope, loaded(scope, data, progress), split)
-    device, manifest = scope.device, Manifest.of(len(part))
-    size = batch or batch_size(scope)
+    known = subject.need_preprocessing()
+    _check(subject, k, processes, batch, precision)
+    part, classes, source = part_of(subject, loaded(subject, data, progress), split)
+    device, manifest = subject.device, Manifest.of(len(part))
+    size = batch or batch_size(subject)
     named = [layers] if isinstance(layers, str) else list(layers or ())
     wanted = list(dict.fromkeys([*named, *(layer for layer, _ in units)])) or None
-    scanner = Scanner(scope.network, device, known, part, [], k, size, precision == "bf16")
-    surveyed = survey(scope.network, scanner.image(0), wanted)
+    scanner = Scanner(subject.network, device, known, part, [], k, size, precision == "bf16")
+    surveyed = survey(subject.network, scanner.image(0), wanted)
     for layer, channel in units:
         surveyed[layer].check(channel)
     scanner = replace(scanner, layers=list(surveyed))
@@ -88,7 +83,7 @@ def exemplars(
     while True:
         try:
             with one_thread(device):
-                found, key = _scan(scope, scanner, manifest, folder, processes, progress)
+                found, key = _scan(subject, scanner, manifest, folder, processes, progress)
                 checked = _replay(scanner, found)
             break
         except (RuntimeError, MemoryError) as problem:
@@ -102,58 +97,58 @@ def exemplars(
         classes=classes,
         source=source,
         shape=known.shape,
-        certificate=scope.certify(_certificate(scanner, manifest, source, checked, key, notes)),
+        certificate=subject.certify(_certificate(scanner, manifest, source, checked, key, notes)),
         units=tuple(units),
     )
 
 
-def _check(scope: Scope, k: int, processes: int | None, batch: int | None, precision: str) -> None:
+def _check(subject: Subject, k: int, processes: int | None, batch: int | None, precision: str) -> None:
     for name, value in (("k", k), ("processes", processes), ("batch", batch)):
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; expected 1 or more")
     if precision not in ("fp32", "bf16"):
         raise unknown("precision", precision, ("fp32", "bf16"))
-    if (processes or 1) > 1 and not can_fork(scope.device):
+    if (processes or 1) > 1 and not can_fork(subject.device):
         raise InputError(
             f"{processes} processes were asked for; several can scan only on Linux with the network on the CPU, "
-            f"and here it is on {scope.device}: leave them out"
+            f"and here it is on {subject.device}: leave them out"
         )
 
 
-def loaded(scope: Scope, data: Dataset | Split | str | Path, progress: Progress | None = None) -> Dataset | Split:
+def loaded(subject: Subject, data: Dataset | Split | str | Path, progress: Progress | None = None) -> Dataset | Split:
     """The data: those of a run as it was trained on them; else a folder as the network wants it."""
     if isinstance(data, (Dataset, Split)):
         return data
-    if known := data_of_run(scope.spec, data, progress):
+    if known := subject.dataset(data, progress):
         return known
-    channels, height, width = scope.shape or (3, 0, 0)
+    channels, height, width = subject.shape or (3, 0, 0)
     fits = height == width and str(data) not in BUILT_IN
     size, colours = (height, channels) if fits else (None, None)
     return load_data(data, size=size, channels=colours, progress=progress)
 
 
-def part_of(scope: Scope, data: Dataset | Split, split: str) -> tuple[Split, tuple[str, ...], str]:
+def part_of(subject: Subject, data: Dataset | Split, split: str) -> tuple[Split, tuple[str, ...], str]:
     """The images, the names of their labels, and what they are called."""
     if isinstance(data, Dataset):
         if split not in data.splits:
             raise unknown("split", split, data.splits, f"in {data.source}")
         part, classes, source = data.splits[split], data.classes, data.name
     else:
-        part, classes, source = data, scope.classes, ""
+        part, classes, source = data, subject.classes, ""
     if not len(part):
         raise InputError(f"the {part.name} split has no images; exemplars need at least one")
     return part, classes, source
 
 
-def batch_size(scope: Scope) -> int:
+def batch_size(subject: Subject) -> int:
     """So many images as fit a core's cache; more on an accelerator."""
-    values = int(np.prod(scope.shape or (1,)))
+    values = int(np.prod(subject.shape or (1,)))
     size = 1 << max(1, _VALUES // values).bit_length() - 1
-    return min(max(size, 8), 64) * (1 if scope.device.type == "cpu" else 8)
+    return min(max(size, 8), 64) * (1 if subject.device.type == "cpu" else 8)
 
 
 def _scan(
-    scope: Scope,
+    subject: Subject,
     scanner: Scanner,
     manifest: Manifest,
     folder: str | Path | None,
@@ -163,9 +158,10 @@ def _scan(
     """All tables, and the key of the scan: equal keys, equal tables."""
     about = {
         "format": _FORMAT,
-        "weights": scope.certify(Certificate("exemplars")).weights,
+        "weights": subject.weights(),
         "data": scanner.split.fingerprint,
         "preprocessing": scanner.preprocessing.as_dict(),
+        **scanner.fitting,
         "layers": scanner.layers,
         "k": scanner.k,
         "batch": scanner.batch,

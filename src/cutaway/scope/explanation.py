@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -15,13 +15,13 @@ from cutaway.lenses.attribution import explain as attribute
 from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.faithfulness import scrambled, spearman
+from cutaway.lenses.targets import Targets
 from cutaway.pictures import Picture
 from cutaway.pictures.colours import number
 from cutaway.pictures.explanation import explanation_figure
+from cutaway.scope.inputs import Images
 from cutaway.scope.result import Result
-
-if TYPE_CHECKING:
-    from cutaway.scope.microscope import Scope
+from cutaway.scope.subject import Subject
 
 CHECK = "similarity_after_randomisation"
 _ROWS = 8  # images in one picture
@@ -78,10 +78,10 @@ class Explanation(Result):
 
 
 def explain(
-    scope: Scope,
-    images: Any,
+    subject: Subject,
+    images: Images,
     method: str = "grad-cam",
-    target: Any = None,
+    target: Targets | None = None,
     layer: str | None = None,
     *,
     seed: int = 0,
@@ -93,8 +93,8 @@ def explain(
     """Which parts of the images speak for a target.
 
     Args:
-        scope: the model.
-        images: whatever `scope.inputs` takes.
+        subject: the model.
+        images: files, `test:0`, pixels or tensors; see `read_inputs`.
         method: one of `cutaway.lenses.attribution.METHODS`.
         target: a class, a difference of classes, a unit, or a list with one an image; None: each image's prediction.
         layer: for class activation maps; None for the last one with maps.
@@ -104,24 +104,24 @@ def explain(
         progress: called as (label, done, total).
         options: the method's own.
     """
-    given = scope.inputs(images)
+    given = subject.inputs(images)
     found = attribute(
-        scope.network,
+        subject.network,
         given.values,
         method,
         target,
         layer,
-        classes=scope.classes,
+        classes=subject.classes,
         seed=seed,
         batch=batch,
         progress=progress,
         **options,
     )
-    certificate = scope.certify(found.certificate)
+    certificate = subject.certify(found.certificate)
     parameters = {"images": list(given.names), **certificate.parameters}
     certificate = replace(certificate, parameters=parameters)
     if check:
-        kept, notes = kept_after_randomisation(scope, given.values, found, seed, batch, options)
+        kept, notes = kept_after_randomisation(subject, certificate.weights, given.values, found, seed, batch, options)
         certificate = replace(certificate, notes=(*certificate.notes, *notes))
         if kept is not None:
             # The seed decides which places the weights change, also where the method itself makes no choice.
@@ -130,12 +130,21 @@ def explain(
 
 
 def kept_after_randomisation(
-    scope: Scope, images: Tensor, found: Attribution, seed: int, batch: int, options: Mapping[str, Any]
+    subject: Subject,
+    weights: str,
+    images: Tensor,
+    found: Attribution,
+    seed: int,
+    batch: int,
+    options: Mapping[str, Any],
 ) -> tuple[float | None, tuple[str, ...]]:
-    """Spearman's correlation of the first image's map with a scrambled copy's, or None and a note that says why not."""
+    """Spearman's correlation of the first image's map with a scrambled copy's, or None and a note that says why not.
+
+    `weights` is the fingerprint of the network's, which decides whether the copy of last time serves again.
+    """
     try:
         other = attribute(
-            _twin(scope, seed),
+            _twin(subject, weights, seed),
             images[:1],
             found.method,
             found.target.of([0]),
@@ -149,14 +158,13 @@ def kept_after_randomisation(
     return float(spearman(found.heat(signed=True)[:1], other.heat(signed=True))), ()
 
 
-# One scrambled copy a scope, made again when the weights have changed.
-_TWINS: WeakKeyDictionary[Scope, tuple[str, int, nn.Module]] = WeakKeyDictionary()
+# One scrambled copy a subject, made again when the weights have changed.
+_TWINS: WeakKeyDictionary[Subject, tuple[str, int, nn.Module]] = WeakKeyDictionary()
 
 
-def _twin(scope: Scope, seed: int) -> nn.Module:
-    weights = scope.certify(Certificate("")).weights
-    kept = _TWINS.get(scope)
+def _twin(subject: Subject, weights: str, seed: int) -> nn.Module:
+    kept = _TWINS.get(subject)
     if kept is None or kept[:2] != (weights, seed):
-        kept = (weights, seed, scrambled(scope.network, seed))
-        _TWINS[scope] = kept
+        kept = (weights, seed, scrambled(subject.network, seed))
+        _TWINS[subject] = kept
     return kept[2]

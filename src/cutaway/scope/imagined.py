@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,12 @@ from cutaway.errors import InputError, unknown
 from cutaway.lenses import synthesis
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.synthesis import ObjectiveLike, Request, Space, Synthesis, objective
-from cutaway.lenses.targets import parse_target
+from cutaway.lenses.targets import Targets, parse_target
 from cutaway.pictures import Picture
 from cutaway.pictures.imagined import imagined_grid, rows_grid
+from cutaway.scope.inputs import Images
 from cutaway.scope.result import Result
-
-if TYPE_CHECKING:
-    from cutaway.scope.microscope import Scope
+from cutaway.scope.subject import Subject
 
 Progress = Callable[[str, int, int], None]
 # Where nobody says what pixels mean, the network's input is taken for standardised: 0..1 are two deviations around it.
@@ -84,7 +83,7 @@ class Imagined(Result):
 
 
 def imagine(
-    scope: Scope,
+    subject: Subject,
     targets: ObjectiveLike | Sequence[ObjectiveLike],
     style: str = "fourier",
     *,
@@ -101,7 +100,7 @@ def imagine(
     """One image for each target, all in one batch, from noise; none of them depends on another.
 
     Args:
-        scope: over the network.
+        subject: over the network.
         targets: one or several of: a class by name or index; `("cat", "dog")` or `"cat - dog"`; a unit `"layer3:17"`;
             a neuron `"layer3:17@4,5"` or `"layer3:17@centre"`; a layer's name for all of it; a
             `synthesis.direction(layer, vector)`. They may be of different layers.
@@ -122,23 +121,23 @@ def imagine(
     """
     given = targets if isinstance(targets, (list, Tensor)) else [targets]
     specs = given.tolist() if isinstance(given, Tensor) else list(given)
-    goals = [objective(spec, scope.classes, scope.network) for spec in specs]
-    space, notes = _space(scope, size)
+    goals = [objective(spec, subject.classes, subject.network) for spec in specs]
+    space, notes = _space(subject, size)
     request = Request(steps, keep, seed, batch, precision, progress)
     if "spectrum" in options and not isinstance(options["spectrum"], str):
-        options["spectrum"] = scope.inputs(options["spectrum"]).pixels.float() / 255
-    found = synthesis.imagine(scope.network, goals, space, style, request, **options)
+        options["spectrum"] = subject.inputs(options["spectrum"]).pixels.float() / 255
+    found = synthesis.imagine(subject.network, goals, space, style, request, **options)
     check = dict(found.check)
     if real is not None:
         if len(real) != len(goals):
             raise InputError(f"real has {len(real)} numbers, expected one for each of the {len(goals)} targets")
         check["real"] = [float(value) for value in real]
-    return _imagined(scope, "imagine", [goal.name for goal in goals], space, replace(found, check=check), seed, notes)
+    return _imagined(subject, "imagine", [goal.name for goal in goals], space, replace(found, check=check), seed, notes)
 
 
 def invert(
-    scope: Scope,
-    images: Any,
+    subject: Subject,
+    images: Images,
     layer: str,
     *,
     steps: int | None = None,
@@ -152,18 +151,18 @@ def invert(
 
     `objectives` are minus the squared relative error of the features; the certificate holds its root, `error`.
     """
-    given = scope.inputs(images)
-    space, notes = _space_of(scope, given.values)
+    given = subject.inputs(images)
+    space, notes = _space_of(subject, given.values)
     request = Request(steps, keep, seed, batch, "fp32", progress)
-    found = synthesis.invert(scope.network, given.values, layer, space, request, **_known(options, "smooth", "rate"))
+    found = synthesis.invert(subject.network, given.values, layer, space, request, **_known(options, "smooth", "rate"))
     error = (-found.reached).clamp(min=0).sqrt().tolist()
     found = replace(found, check={"error": error, **found.check})
-    return _imagined(scope, "invert", given.names, space, found, seed, notes, given.values)
+    return _imagined(subject, "invert", given.names, space, found, seed, notes, given.values)
 
 
 def dream(
-    scope: Scope,
-    images: Any,
+    subject: Subject,
+    images: Images,
     layer: ObjectiveLike,
     *,
     steps: int | None = None,
@@ -175,20 +174,20 @@ def dream(
     **options: Any,
 ) -> Imagined:
     """The images with more of what `layer`, or another target, sees; options: `octaves`, `scale`, `step`, `jitter`."""
-    given = scope.inputs(images)
-    space, notes = _space_of(scope, given.values)
-    goal = objective(layer, scope.classes, scope.network)
+    given = subject.inputs(images)
+    space, notes = _space_of(subject, given.values)
+    goal = objective(layer, subject.classes, subject.network)
     request = Request(steps, keep, seed, batch, precision, progress)
     known = _known(options, "octaves", "scale", "step", "jitter")
-    found = synthesis.dream(scope.network, given.values, [goal] * len(given), space, request, **known)
+    found = synthesis.dream(subject.network, given.values, [goal] * len(given), space, request, **known)
     names = [f"{name}, {goal.name}" for name in given.names]
-    return _imagined(scope, "dream", names, space, found, seed, notes, given.values)
+    return _imagined(subject, "dream", names, space, found, seed, notes, given.values)
 
 
 def fool(
-    scope: Scope,
-    images: Any,
-    target: Any,
+    subject: Subject,
+    images: Images,
+    target: Targets,
     *,
     steps: int | None = None,
     keep: int | None = None,
@@ -201,17 +200,17 @@ def fool(
     `objectives` are the target's logit minus the largest other: positive where it worked. The certificate holds the
     change of each image: `l2` and `linf` of its pixels in 0..1, and the `steps` it took.
     """
-    given = scope.inputs(images)
-    space, notes = _space_of(scope, given.values)
-    goal = parse_target(target, scope.classes)
+    given = subject.inputs(images)
+    space, notes = _space_of(subject, given.values)
+    goal = parse_target(target, subject.classes)
     request = Request(steps, keep, 0, batch, "fp32", progress)
-    found = synthesis.fool(scope.network, given.values, goal, space, request, **_known(options, "step"))
+    found = synthesis.fool(subject.network, given.values, goal, space, request, **_known(options, "step"))
     names = [f"{name} as {goal.name(index)}" for index, name in enumerate(given.names)]
-    return _imagined(scope, "fool", names, space, found, None, notes, given.values)
+    return _imagined(subject, "fool", names, space, found, None, notes, given.values)
 
 
 def _imagined(
-    scope: Scope,
+    subject: Subject,
     method: str,
     names: Sequence[str],
     space: Space,
@@ -230,32 +229,32 @@ def _imagined(
         targets=tuple(names),
         frames=space.pixels(found.frames).clamp(0, 1),
         kept=found.kept,
-        certificate=scope.certify(certificate),
+        certificate=subject.certify(certificate),
         originals=None if originals is None else space.pixels(originals.detach().float().cpu()).clamp(0, 1),
     )
 
 
-def _space(scope: Scope, size: int | tuple[int, ...] | None) -> tuple[Space, tuple[str, ...]]:
+def _space(subject: Subject, size: int | tuple[int, ...] | None) -> tuple[Space, tuple[str, ...]]:
     """Shape and range of the images, and what had to be assumed about them."""
-    known = scope.preprocessing.shape if scope.preprocessing else scope.shape
+    known = subject.preprocessing.shape if subject.preprocessing else subject.shape
     if size is None and known is None:
-        raise InputError(f"{scope.name} does not say its input size; give one, such as size=64")
+        raise InputError(f"{subject.name} does not say its input size; give one, such as size=64")
     wanted = known if size is None else (size, size) if isinstance(size, int) else tuple(size)
     assert wanted is not None
-    channels = known[0] if known else _channels(scope.network)
+    channels = known[0] if known else _channels(subject.network)
     shape = wanted if len(wanted) == 3 else (channels, *wanted)
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"size is {size}, expected a side, (height, width) or (channels, height, width)")
-    return _coloured(scope, (shape[0], shape[1], shape[2]))
+    return _coloured(subject, (shape[0], shape[1], shape[2]))
 
 
-def _space_of(scope: Scope, images: Tensor) -> tuple[Space, tuple[str, ...]]:
+def _space_of(subject: Subject, images: Tensor) -> tuple[Space, tuple[str, ...]]:
     channels, height, width = images.shape[1:]
-    return _coloured(scope, (channels, height, width))
+    return _coloured(subject, (channels, height, width))
 
 
-def _coloured(scope: Scope, shape: tuple[int, int, int]) -> tuple[Space, tuple[str, ...]]:
-    known = scope.preprocessing
+def _coloured(subject: Subject, shape: tuple[int, int, int]) -> tuple[Space, tuple[str, ...]]:
+    known = subject.preprocessing
     if known is not None:
         return Space(shape, known.mean, known.std), ()
     note = f"nobody said how pixels become this network's input: mean {_MEAN} and deviation {_STD} were assumed"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cutaway.data import Dataset, Undecodable, decode, load_recorded
-from cutaway.data.cache import Progress
+from cutaway.data import Dataset, Undecodable, decode
+from cutaway.data.pixels import as_shape, fitted
 from cutaway.errors import InputError
 from cutaway.models import Preprocessing
 from cutaway.pictures import image_grid
-from cutaway.runs import is_run, resolve
 from cutaway.showing import Card, Shown
+
+Images = Tensor | np.ndarray | Image.Image | str | Path | Sequence["Tensor | np.ndarray | Image.Image | str | Path"]
+"""What people have in hand; `read_inputs` says what each means."""
+
+Layers = str | Sequence[str] | None
+"""Dotted names as in `named_modules()`, `layer1.0.relu#1` for a second call; None for those that a lens looks at."""
 
 _PLACE = re.compile(r"(train|val|test):(\d+)")
 # Standardised pixels reach 3 or so; a float this far outside the range is a picture that was not standardised.
@@ -53,7 +57,12 @@ class Inputs(Shown):
         return Card("", (grid.still(), {"the network sees": self.values}))
 
 
-def read_inputs(images: Any, preprocessing: Preprocessing | None, spec: str = "") -> Inputs:
+def read_inputs(
+    images: Images,
+    preprocessing: Preprocessing | None,
+    name: str = "",
+    dataset: Callable[[], Dataset | None] = lambda: None,
+) -> Inputs:
     """`images` as the network's input.
 
     Args:
@@ -61,7 +70,8 @@ def read_inputs(images: Any, preprocessing: Preprocessing | None, spec: str = ""
             (H, W, 3) and (H, W, 4) as photographs come in arrays; a PIL image; a path; `test:412` for an image of a
             run's data; or a list of these.
         preprocessing: how pixels become the network's input; None if nobody knows.
-        spec: the model's, for `test:412`.
+        name: of the network, for people.
+        dataset: gives the data of its run, for `test:412`.
 
     Raises:
         InputError: nothing to look at, a file that cannot be read, a wrong shape or range.
@@ -75,10 +85,10 @@ def read_inputs(images: Any, preprocessing: Preprocessing | None, spec: str = ""
         return _standardised(torch.stack(list(several)), preprocessing)
     if preprocessing is None:
         raise InputError(
-            f"{spec or 'this network'} does not say how its input is standardised; give a run, weights that say it, "
+            f"{name or 'this network'} does not say how its input is standardised; give a run, weights that say it, "
             "or Scope(model, preprocessing=Preprocessing(shape, mean, std))"
         )
-    pixels = torch.stack([_pixels(one, preprocessing, spec) for one in several])
+    pixels = torch.stack([_pixels(one, preprocessing, name, dataset) for one in several])
     return Inputs(preprocessing(pixels), pixels, tuple(_name(one, index) for index, one in enumerate(several)))
 
 
@@ -123,65 +133,52 @@ def _stretched(images: Tensor) -> Tensor:
     return ((images.detach().float() - low) / (high - low).clamp(min=1e-12) * 255).round().to(torch.uint8).cpu()
 
 
-def _pixels(image: Any, preprocessing: Preprocessing, spec: str) -> Tensor:
+def _pixels(image: Any, preprocessing: Preprocessing, name: str, dataset: Callable[[], Dataset | None]) -> Tensor:
     """Uint8 (C, H, W) of one image."""
     if isinstance(image, (str, Path)):
-        return _read(image, preprocessing, spec)
+        place = _PLACE.fullmatch(str(image))
+        if place and not os.path.lexists(image):
+            return _of_data(name, dataset(), place[1], int(place[2]), preprocessing)
+        return _read(image, preprocessing)
     if isinstance(image, Image.Image):
-        return _decoded(_as_png(image), preprocessing, "the PIL image")
+        return _fitted(image, preprocessing, "the PIL image")
     array = image.cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
     if array.dtype != np.uint8:
         raise InputError(f"pixels must be uint8, 0 to 255; found {array.dtype}; a standardised image is a float tensor")
     if tuple(array.shape) == preprocessing.shape:
         return torch.from_numpy(array.copy())
     if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4)):
-        return _decoded(_as_png(Image.fromarray(array)), preprocessing, "the array")
+        return _fitted(Image.fromarray(array), preprocessing, "the array")
     expected = "x".join(map(str, preprocessing.shape))
     raise InputError(f"pixels must be {expected} or (height, width, 3); found {'x'.join(map(str, array.shape))}")
 
 
-def _as_png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+def _fitted(image: Image.Image, preprocessing: Preprocessing, name: str) -> Tensor:
+    try:
+        return torch.from_numpy(as_shape(image, preprocessing.shape))
+    except (Undecodable, OSError, ValueError) as error:  # of an image that Pillow has opened and not yet read
+        raise InputError(f"{name} cannot be read: {error}") from error
 
 
-def _decoded(source: Path | bytes, preprocessing: Preprocessing, name: str) -> Tensor:
+def _read(name: str | Path, preprocessing: Preprocessing) -> Tensor:
+    if not os.path.lexists(name):  # what lies there may be a pipe or a folder: the decoder says so
+        raise InputError(f"there is no image file {name}; for an image of the run's data write test:0")
     channels, height, width = preprocessing.shape
     try:
-        return torch.from_numpy(decode(source, size=(height, width), channels=channels))
+        return torch.from_numpy(decode(Path(name), size=(height, width), channels=channels))
     except Undecodable as error:
         raise InputError(f"{name} cannot be read: {error}") from error
 
 
-def _read(name: str | Path, preprocessing: Preprocessing, spec: str) -> Tensor:
-    place = _PLACE.fullmatch(str(name))
-    if place and not os.path.lexists(name):
-        return _from_run(spec, place[1], int(place[2]))
-    if not os.path.lexists(name):  # what lies there may be a pipe or a folder: the decoder says so
-        raise InputError(f"there is no image file {name}; for an image of the run's data write test:0")
-    return _decoded(Path(name), preprocessing, str(name))
-
-
-def _from_run(spec: str, split: str, number: int) -> Tensor:
-    if not is_run(spec) and not is_run(spec.rpartition("@")[0]):
+def _of_data(name: str, data: Dataset | None, split: str, number: int, preprocessing: Preprocessing) -> Tensor:
+    if data is None:
         raise InputError(
-            f"'{split}:{number}' means an image of a run's data, and {spec or 'this'} is no run; give a file"
+            f"'{split}:{number}' means an image of a run's data, and {name or 'this'} is no run; give a file"
         )
-    data = load_recorded(resolve(spec)[0])
     if split not in data.splits or number >= len(data.splits[split]):
         sizes = ", ".join(f"{name} 0 to {len(part) - 1}" for name, part in data.splits.items())
         raise InputError(f"there is no image {split}:{number}; there are {sizes}")
-    return torch.from_numpy(data.splits[split].images[[number]][0])
-
-
-def data_of_run(spec: str, source: str | Path, progress: Progress | None = None) -> Dataset | None:
-    """The data set of a run, split as it was for the training; None if `source` is other data, or `spec` no run."""
-    if not is_run(spec) and not is_run(spec.rpartition("@")[0]):
-        return None
-    run = resolve(spec)[0]
-    same = Path(run.info["data"]["source"]).expanduser().resolve() == Path(source).expanduser().resolve()
-    return load_recorded(run, progress=progress) if same else None
+    return torch.from_numpy(fitted(data.splits[split].images[[number]], preprocessing.shape)[0])
 
 
 def _name(image: Any, index: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +15,12 @@ from cutaway.errors import InputError
 from cutaway.lenses import activations, weights
 from cutaway.lenses.capture import module_name, need_finite
 from cutaway.lenses.certificate import Certificate
-from cutaway.lenses.targets import parse_target
+from cutaway.lenses.targets import Targets, parse_target
 from cutaway.pictures import Picture, channel_grid, image_grid, kernel_grid, network_figure
+from cutaway.scope.inputs import Images, Inputs, Layers
 from cutaway.scope.result import Result, unique
+from cutaway.scope.subject import Subject
 from cutaway.showing import Card, Shown, Still, Table
-
-if TYPE_CHECKING:
-    from cutaway.scope.inputs import Inputs
-    from cutaway.scope.microscope import Scope
 
 # What a notebook shows of predictions, and of a network's maps.
 _IMAGES, _CLASSES, _LAYERS = 8, 5, 13
@@ -155,15 +153,22 @@ def _bar(share: float) -> str:
     return "█" * round(20 * share)
 
 
-def predict(scope: Scope, images: Any) -> Predictions:
-    """For each image all classes, best first."""
-    given = scope.inputs(images)
-    logits = weights.logits(scope.network, given.values)
-    need_finite(logits, "the score of a class", scope.network, given.values)
+def predict(subject: Subject, images: Images) -> Predictions:
+    """For each image all classes, best first: `class`, `logit` (what the network returns) and `probability`.
+
+    Args:
+        images: files, `test:0`, pixels or tensors; see `read_inputs`.
+
+    Raises:
+        InputError: an image that cannot be read or does not fit, logits that are not finite.
+    """
+    given = subject.inputs(images)
+    logits = weights.logits(subject.network, given.values)
+    need_finite(logits, "the score of a class", subject.network, given.values)
     found = []
     for row, shares in zip(logits, logits.softmax(1), strict=True):
         order = row.argsort(descending=True, stable=True).tolist()
-        names = [scope.classes[index] if index < len(scope.classes) else str(index) for index in order]
+        names = [subject.classes[index] if index < len(subject.classes) else str(index) for index in order]
         found.append(
             [
                 {"class": name, "logit": float(row[index]), "probability": float(shares[index])}
@@ -174,68 +179,96 @@ def predict(scope: Scope, images: Any) -> Predictions:
 
 
 def feature_maps(
-    scope: Scope, images: Any, layers: str | Sequence[str] | None, *, channels: int | None = None, seed: int = 0
+    subject: Subject, images: Images, layers: Layers = None, *, channels: int | None = None, seed: int = 0
 ) -> FeatureMaps:
-    """What `layers` return; `seed` says which channels pictures show where not all are."""
-    given = scope.inputs(images)
+    """What each layer returns for each image.
+
+    Args:
+        images: files, `test:0`, pixels or tensors; see `read_inputs`.
+        layers: dotted names; None for every layer that returns maps.
+        channels: how many channels of a layer pictures show; None for as many as fit.
+        seed: of the choice of these channels.
+
+    Raises:
+        InputError: an image that cannot be read, an unknown layer, one without maps, values that are not finite.
+    """
+    given = subject.inputs(images)
     names = _listed(layers)
-    found = activations.feature_maps(scope.network, given.values, names)
+    found = activations.feature_maps(subject.network, given.values, names)
     for layer, value in found.items():
-        need_finite(value, f"what layer '{layer}' returns", scope.network, given.values)
+        need_finite(value, f"what layer '{layer}' returns", subject.network, given.values)
     certificate = Certificate("feature maps", {"images": list(given.names), "layers": list(found)}, seed)
-    return FeatureMaps(found, given.names, scope.certify(certificate), channels)
+    return FeatureMaps(found, given.names, subject.certify(certificate), channels)
 
 
-def of_convolutions(scope: Scope, found: FeatureMaps) -> FeatureMaps:
+def of_convolutions(subject: Subject, found: FeatureMaps) -> FeatureMaps:
     """Of these maps those that convolutions return, every call of them."""
-    convolutions = set(need_convolutions(scope))
+    convolutions = set(need_convolutions(subject))
     return replace(found, maps={name: maps for name, maps in found.maps.items() if module_name(name) in convolutions})
 
 
-def kernels(scope: Scope, layers: str | Sequence[str] | None, *, seed: int = 0) -> Kernels:
-    """The kernels of `layers`; None for all convolutions."""
-    names = _listed(layers) or need_convolutions(scope)
-    found = {name: weights.kernels(scope.network, name) for name in names}
-    return Kernels(found, scope.certify(Certificate("kernels", {"layers": names}, seed)))
+def kernels(subject: Subject, layers: Layers = None, *, seed: int = 0) -> Kernels:
+    """The kernels of convolutions.
+
+    Args:
+        layers: dotted names; None for all convolutions.
+        seed: of the choice of kernels that pictures show where not all fit.
+
+    Raises:
+        InputError: an unknown layer, or one without a weight.
+    """
+    names = _listed(layers) or need_convolutions(subject)
+    found = {name: weights.kernels(subject.network, name) for name in names}
+    return Kernels(found, subject.certify(Certificate("kernels", {"layers": names}, seed)))
 
 
 def gradients(
-    scope: Scope,
-    images: Any,
-    target: Any,
-    layers: str | Sequence[str] | None,
+    subject: Subject,
+    images: Images,
+    target: Targets | None = None,
+    layers: Layers = None,
     *,
     seed: int = 0,
 ) -> Gradients:
-    """The gradient of the cross-entropy; `target` is the right class of all images, or a list of one for each."""
-    given = scope.inputs(images)
-    labels = _labels(scope, given.values, target)
+    """The gradient of the cross-entropy, mean over the images, with respect to each layer's weight.
+
+    Args:
+        images: files, `test:0`, pixels or tensors; see `read_inputs`.
+        target: the right class of all images, or a list of one for each; None for the predicted class.
+        layers: dotted names; None for all that have a weight of four dimensions.
+        seed: of the choice of kernels that pictures show where not all fit.
+
+    Raises:
+        InputError: an image that cannot be read, an unknown class or layer, a gradient that is not finite.
+    """
+    given = subject.inputs(images)
+    labels = _labels(subject, given.values, target)
     names = _listed(layers)
-    found = weights.gradients(scope.network, given.values, labels, names)
+    found = weights.gradients(subject.network, given.values, labels, names)
     if names is None:
         found = {name: value for name, value in found.items() if value.ndim == 4} or found
     for layer, value in found.items():
-        need_finite(value, f"the gradient of layer '{layer}'", scope.network, given.values)
-    classes = [scope.classes[index] if scope.classes else index for index in labels.tolist()]
+        need_finite(value, f"the gradient of layer '{layer}'", subject.network, given.values)
+    classes = [subject.classes[index] if subject.classes else index for index in labels.tolist()]
     about = {"images": list(given.names), "target": classes, "loss": "cross-entropy, mean over the images"}
-    return Gradients(found, scope.certify(Certificate("gradients", about, seed)), "gradients")
+    return Gradients(found, subject.certify(Certificate("gradients", about, seed)), "gradients")
 
 
-def need_convolutions(scope: Scope) -> list[str]:
+def need_convolutions(subject: Subject) -> list[str]:
     """The names of all convolutions, or an error where there is none."""
-    names = weights.conv_names(scope.network)
+    names = weights.conv_names(subject.network)
     if not names:
         raise InputError(
-            f"{scope.name} has no 2-D convolution; name the layers to look at, `cutaway summary` lists them"
+            f"{subject.name} has no 2-D convolution; name the layers to look at, `cutaway summary` lists them"
         )
     return names
 
 
-def _labels(scope: Scope, images: Tensor, target: Any) -> Tensor:
+def _labels(subject: Subject, images: Tensor, target: Targets | None) -> Tensor:
     if target is None:
-        logits = weights.logits(scope.network, images)
+        logits = weights.logits(subject.network, images)
         return logits.argmax(1)
-    parsed = parse_target(target, scope.classes)
+    parsed = parse_target(target, subject.classes)
     if parsed.layer or parsed.minus:
         raise InputError(f"the loss needs the right class of each image; found the target {parsed.names[0]!r}")
     if len(parsed.plus) not in (1, len(images)):
@@ -243,5 +276,5 @@ def _labels(scope: Scope, images: Tensor, target: Any) -> Tensor:
     return torch.tensor(parsed.plus).expand(len(images))
 
 
-def _listed(layers: str | Sequence[str] | None) -> list[str] | None:
+def _listed(layers: Layers) -> list[str] | None:
     return [layers] if isinstance(layers, str) else None if layers is None else list(layers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,17 +17,15 @@ from cutaway.lenses.attribution import METHODS, Attribution
 from cutaway.lenses.attribution import explain as attribute
 from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
-from cutaway.lenses.targets import Target, parse_target
+from cutaway.lenses.targets import Target, Targets, parse_target
 from cutaway.lenses.weights import logits
 from cutaway.pictures import Picture
 from cutaway.pictures.explanation import Tile, explanation_sheet
 from cutaway.scope.explanation import kept_after_randomisation
+from cutaway.scope.inputs import Images, Inputs
 from cutaway.scope.result import Result, unique
+from cutaway.scope.subject import Subject
 from cutaway.showing import Table
-
-if TYPE_CHECKING:
-    from cutaway.scope.inputs import Inputs
-    from cutaway.scope.microscope import Scope
 
 # Each measure, and whether a larger number is better.
 MEASURES = {"deletion": False, "insertion": True, "road": True, "sensitivity": True, "randomisation": False}
@@ -134,10 +132,10 @@ def _lines(row: Ranked) -> tuple[str, ...]:
 
 
 def rank(
-    scope: Scope,
-    images: Any,
+    subject: Subject,
+    images: Images,
     methods: Sequence[str] | None = None,
-    target: Any = None,
+    target: Targets | None = None,
     layer: str | None = None,
     *,
     seed: int = 0,
@@ -154,8 +152,8 @@ def rank(
     with them: random pixels, random blobs, the image's edges and its centre.
 
     Args:
-        scope: the model.
-        images: whatever `scope.inputs` takes.
+        subject: the model.
+        images: files, `test:0`, pixels or tensors; see `read_inputs`.
         methods: names from `METHODS`; None for all of them.
         target: as for `explain`.
         layer: for the methods that read one; None for the last one with maps.
@@ -168,9 +166,9 @@ def rank(
     for name in wanted:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
-    given = scope.inputs(images)
-    aim = _target(scope, given.values, target)
-    measuring = _Measuring(scope, given, aim, layer, seed, batch, steps, progress)
+    given = subject.inputs(images)
+    aim = _target(subject, given.values, target)
+    measuring = _Measuring(subject, given, aim, layer, seed, batch, steps, progress)
     rows = measuring.rows(wanted)
     parameters = {
         "images": list(given.names),
@@ -182,13 +180,13 @@ def rank(
     }
     check = {"best": rows[0].method, "controls": {row.method: row.place for row in rows if row.control}}
     certificate = Certificate("ranking of methods", parameters, seed, check, measuring.notes())
-    return Ranking(given.pixels, given.names, aim, tuple(rows), scope.certify(certificate))
+    return Ranking(given.pixels, given.names, aim, tuple(rows), subject.certify(certificate))
 
 
-def _target(scope: Scope, images: Tensor, target: Any) -> Target:
+def _target(subject: Subject, images: Tensor, target: Targets | None) -> Target:
     if target is None:
-        return parse_target(logits(scope.network, images).argmax(1), scope.classes)
-    return parse_target(target, scope.classes)
+        return parse_target(logits(subject.network, images).argmax(1), subject.classes)
+    return parse_target(target, subject.classes)
 
 
 class _Measuring:
@@ -196,7 +194,7 @@ class _Measuring:
 
     def __init__(
         self,
-        scope: Scope,
+        subject: Subject,
         given: Inputs,
         target: Target,
         layer: str | None,
@@ -206,11 +204,12 @@ class _Measuring:
         progress: Progress | None,
     ) -> None:
         self.progress = progress
-        self.scope, self.images, self.target, self.layer = scope, given.values, target, layer
+        self.weights = subject.weights()
+        self.subject, self.images, self.target, self.layer = subject, given.values, target, layer
         self.seed, self.batch, self.steps = seed, batch, steps
         # The drops of random sets serve every map.
         self.removals = faithfulness.removals(
-            scope.network, given.values, target, seed=seed, batch=batch, progress=progress
+            subject.network, given.values, target, seed=seed, batch=batch, progress=progress
         )
         self.found_notes: dict[str, None] = dict.fromkeys(self.removals.notes)
 
@@ -238,7 +237,9 @@ class _Measuring:
         except InputError as error:
             return Ranked(name, reason=str(error))
         seconds = perf_counter() - start
-        kept, notes = kept_after_randomisation(self.scope, self.images, found, self.seed, self.batch, {})
+        kept, notes = kept_after_randomisation(
+            self.subject, self.weights, self.images, found, self.seed, self.batch, {}
+        )
         if kept is None:
             return Ranked(name, reason=notes[0])
         heat = found.heat(signed=True)
@@ -248,19 +249,19 @@ class _Measuring:
     def _explained(self, name: str, progress: Progress | None) -> Attribution:
         layer = self.layer if METHODS[name].needs_layer else None
         return attribute(
-            self.scope.network,
+            self.subject.network,
             self.images,
             name,
             self.target,
             layer,
-            classes=self.scope.classes,
+            classes=self.subject.classes,
             seed=self.seed,
             batch=self.batch,
             progress=progress,
         )
 
     def _numbers(self, heat: Tensor, progress: Progress | None) -> dict[str, float]:
-        given = (self.scope.network, self.images, heat, self.target)
+        given = (self.subject.network, self.images, heat, self.target)
         gone = faithfulness.deletion(*given, steps=self.steps, batch=self.batch, progress=progress)
         come = faithfulness.insertion(*given, steps=self.steps, batch=self.batch, progress=progress)
         both = faithfulness.road(*given, seed=self.seed, batch=self.batch, progress=progress)

@@ -18,7 +18,7 @@ from cutaway.showing import Card, Shown, Table
 
 
 class Result(Shown, ABC):
-    """Base of the frozen dataclasses that `Scope` returns.
+    """Base of the frozen dataclasses that `Subject` returns.
 
     A subclass is a dataclass with `repr=False` and a field `certificate`, and says which pictures show it and which
     arrays it holds.

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -20,28 +19,26 @@ from cutaway.lenses.capture import find_module, module_name, tensors_in
 from cutaway.lenses.matching import Correlation, Matching, placed
 from cutaway.lenses.similarity import LEAST_IMAGES, LayerGrams, Similarity, SimilarityTotal, run_once
 from cutaway.lenses.weights import weight_names
-from cutaway.models import Preprocessing
-from cutaway.scope.microscope import Scope
+from cutaway.scope.subject import Subject
 
 _MOST_PAIRS = 16
-_GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as the decoder's
 
 
 class Side:
     """One of two networks that are compared, with what is added up of its passes."""
 
-    def __init__(self, scope: Scope, layers: Sequence[str] | None) -> None:
-        self.scope = scope
-        self.network: nn.Module = scope.network
+    def __init__(self, subject: Subject, layers: Sequence[str] | None) -> None:
+        self.subject = subject
+        self.network: nn.Module = subject.network
         self.layers = layers
-        self.preprocessing = need_preprocessing(scope)
+        subject.need_preprocessing()
         self.activity = ActivationTotals(self.network)
         self.logits: list[Tensor] = []
         self.units: dict[str, Tensor] = {}
 
     def prepare(self, pixels: Tensor) -> Tensor:
         """Pixels of the data, uint8 (n, C, H, W), as this network expects them, on its device."""
-        return self.preprocessing(fitted(pixels, self.preprocessing.shape)).to(self.scope.device)
+        return self.subject.prepare(pixels.numpy())
 
     def run(self, pixels: Tensor, matched: Sequence[str], first: bool) -> LayerGrams:
         """One pass: Gram matrices, activity and logits, and the answers of the units of `matched`."""
@@ -62,7 +59,7 @@ class Side:
         found = [value for _, value in tensors_in(returned)]
         if not found or found[0].ndim != 2:
             shape = tuple(found[0].shape) if found else type(returned).__name__
-            raise InputError(f"{self.scope.name} returns {shape}, expected logits (N, classes)")
+            raise InputError(f"{self.subject.name} returns {shape}, expected logits (N, classes)")
         return found[0].float().cpu()
 
 
@@ -119,19 +116,19 @@ def drawn(size: int, images: int | None, batch: int, seed: int) -> list[NDArray[
     return list(np.array_split(order, max(1, min(round(count / batch), count // LEAST_IMAGES))))
 
 
-def layers_of(a: Scope, b: Scope, layers: Sequence[str] | None) -> tuple[list[str] | None, list[str] | None]:
+def layers_of(a: Subject, b: Subject, layers: Sequence[str] | None) -> tuple[list[str] | None, list[str] | None]:
     """The layers of either network among those that were named; a name must exist in one of them."""
     if layers is None:
         return None, None
-    names = [dict(scope.network.named_modules(remove_duplicate=False)) for scope in (a, b)]
+    names = [dict(subject.network.named_modules(remove_duplicate=False)) for subject in (a, b)]
     for layer in layers:
         if module_name(layer) not in {**names[0], **names[1]}:
             known = [name for name in {**names[0], **names[1]} if name]
             raise unknown("layer", layer, known, f"in {a.name} nor in {b.name}")
     chosen = [[layer for layer in layers if module_name(layer) in known] for known in names]
-    for scope, own in zip((a, b), chosen, strict=True):
+    for subject, own in zip((a, b), chosen, strict=True):
         if not own:
-            raise InputError(f"none of the layers {', '.join(layers)} is in {scope.name}; name one of its layers too")
+            raise InputError(f"none of the layers {', '.join(layers)} is in {subject.name}; name one of its layers too")
     return chosen[0], chosen[1]
 
 
@@ -158,28 +155,7 @@ def pairs_of(a: Side, b: Side) -> list[tuple[str, str]]:
     return [same[place] for place in places]
 
 
-def fitted(pixels: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Pixels uint8 (n, C, H, W) in another number of channels or another size, bilinear with antialiasing."""
-    channels, size = shape[0], tuple(shape[1:])
-    if pixels.shape[1] == 3 and channels == 1:
-        grey = torch.tensor(_GREY).view(1, 3, 1, 1)
-        pixels = (pixels.float() * grey).sum(1, keepdim=True).round().to(torch.uint8)
-    elif pixels.shape[1] == 1:
-        pixels = pixels.expand(-1, channels, -1, -1)
-    if tuple(pixels.shape[2:]) == size:
-        return pixels
-    scaled = F.interpolate(pixels.float(), size, mode="bilinear", antialias=True, align_corners=False)
-    return scaled.round().clamp(0, 255).to(torch.uint8)
-
-
-def need_preprocessing(scope: Scope) -> Preprocessing:
-    """How pixels become the network's input, or an `InputError` where nobody says it."""
-    if scope.preprocessing is None:
-        raise InputError(f"{scope.name} does not say how its input is standardised; give Scope a preprocessing")
-    return scope.preprocessing
-
-
-def known_classes(scope: Scope, count: int, classes: Sequence[str]) -> bool:
+def known_classes(subject: Subject, count: int, classes: Sequence[str]) -> bool:
     """Whether the network's logits, `count` of them, mean these classes."""
-    unnamed = not scope.classes or all(name.isdigit() for name in scope.classes)
-    return count == len(classes) and (unnamed or tuple(scope.classes) == tuple(classes))
+    unnamed = not subject.classes or all(name.isdigit() for name in subject.classes)
+    return count == len(classes) and (unnamed or tuple(subject.classes) == tuple(classes))

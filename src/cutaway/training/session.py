@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cutaway import __version__
 from cutaway.data import Batch, Dataset, Split, augment, load_data, load_recorded, sample_order
 from cutaway.errors import InputError
 from cutaway.files import remove_leftovers
@@ -31,6 +30,7 @@ from cutaway.training.precision import Plan, choose_device, choose_plan, fixed_p
 from cutaway.training.recipe import Recipe, make_recipe, packaged_recipe
 from cutaway.training.state import Progress, State, load_state, save_state, torch_environment
 from cutaway.training.watcher import Watcher
+from cutaway.version import __version__
 
 _PIXEL_SAMPLE = 10_000
 _PROBE_IMAGES = 64

@@ -16,7 +16,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from cutaway import __version__
 from cutaway.errors import InputError
 from cutaway.runs import Run, RunFolder, append_lines, new_run
 from cutaway.training.checkup import Checkup, due, first_bad
@@ -24,6 +23,7 @@ from cutaway.training.passes import Passes
 from cutaway.training.seen import Freshness, Seen
 from cutaway.training.state import torch_environment
 from cutaway.training.vitals import finite
+from cutaway.version import __version__
 
 _LOG_EVERY = 10
 

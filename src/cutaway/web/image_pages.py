@@ -108,8 +108,8 @@ def image(here: Here) -> Response:
     chosen = find_image(subject, here.request.path_params["image"])
     heats = kept.read_heats(subject, chosen)
     if not heats and not subject.closed:
-        with subject.site.computing:
-            heats = [explained(subject, chosen, name) for name in QUICK]
+        with subject.scope().lock:  # who comes second finds what the first has made
+            heats = kept.read_heats(subject, chosen) or [explained(subject, chosen, name) for name in QUICK]
             for heat in heats:
                 kept.write_heat(kept.heat_folder(subject, chosen), heat)
     whole = bool(subject.closed) or len(heats) == len(kept.method_names())

@@ -89,6 +89,8 @@ def find_image(subject: Subject, name: str, owner: Subject | None = None) -> Cho
 
 
 def _of_data(subject: Subject, owner: Subject, name: str, split: str, number: int) -> Chosen:
+    from cutaway.data.pixels import fitted
+
     data = owner.dataset()
     if data is None:
         raise InputError(f"{owner.name} has no data to take {name} from; bring an image of your own")
@@ -97,7 +99,7 @@ def _of_data(subject: Subject, owner: Subject, name: str, split: str, number: in
         raise InputError(f"there is no image {name}; there are {sizes}")
     part = data.splits[split]
     raw = np.asarray(part.images[[number]][0])
-    pixels = _fitted(subject, raw)
+    pixels = fitted(raw[None], subject.shape)[0] if subject.shape else raw
     target = int(part.labels[number])
     label = data.classes[target] if 0 <= target < len(data.classes) else ""
     file = part.files[number] if part.files is not None else ""
@@ -105,16 +107,6 @@ def _of_data(subject: Subject, owner: Subject, name: str, split: str, number: in
     return Chosen(
         name, pixels, label, target if same else None, file, (raw.shape[1], raw.shape[2]), _hash(pixels.tobytes())
     )
-
-
-def _fitted(subject: Subject, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image of the data in the size and colours that the network takes."""
-    shape = subject.shape
-    if shape is None or pixels.shape == shape:
-        return pixels
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
-    return _decoded(buffer.getvalue(), shape)
 
 
 def _uploaded(subject: Subject, name: str, digest: str) -> Chosen:

@@ -1,4 +1,4 @@
-"""What a network does with an image, as arrays, computed once: one computation at a time."""
+"""What a network does with an image, as arrays, computed once."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ def maps(subject: Subject, image: Chosen, layer: str) -> Array:
     subject.layer(layer)
 
     def compute() -> Array:
-        with subject.site.computing:
-            found = subject.scope().feature_maps([image.pixels], [layer]).maps[layer]
+        found = subject.scope().feature_maps([image.pixels], [layer]).maps[layer]
         return np.ascontiguousarray(found[0].float().cpu().numpy())
 
     found: Array = subject.site.values.get(("maps", *subject.key, image.key, layer), compute)
@@ -37,8 +36,7 @@ def walk(subject: Subject, image: Chosen, layers: tuple[str, ...]) -> dict[str, 
     """What several layers return for the image, in one pass."""
 
     def compute() -> dict[str, Array]:
-        with subject.site.computing:
-            found = subject.scope().feature_maps([image.pixels], list(layers)).maps
+        found = subject.scope().feature_maps([image.pixels], list(layers)).maps
         return {layer: value[0].float().cpu().numpy().copy() for layer, value in found.items()}
 
     found: dict[str, Array] = subject.site.values.get(("walk", *subject.key, image.key, layers), compute)
@@ -49,8 +47,7 @@ def kernels(subject: Subject, layer: str) -> Array:
     """The kernels of a convolution, float32 (out, in, height, width)."""
 
     def compute() -> Array:
-        with subject.site.computing:
-            return subject.scope().kernels([layer]).kernels[layer].float().cpu().numpy().copy()
+        return subject.scope().kernels([layer]).kernels[layer].float().cpu().numpy().copy()
 
     found: Array = subject.site.values.get(("kernels", *subject.key, layer), compute)
     return found
@@ -60,8 +57,7 @@ def gradients(subject: Subject, image: Chosen, layer: str) -> Array:
     """The gradient of the loss for the image's true class (else the predicted one), in the kernels' shape."""
 
     def compute() -> Array:
-        with subject.site.computing:
-            found = subject.scope().gradients([image.pixels], image.target, [layer]).kernels[layer]
+        found = subject.scope().gradients([image.pixels], image.target, [layer]).kernels[layer]
         return found.float().cpu().numpy().copy()
 
     found: Array = subject.site.values.get(("gradients", *subject.key, image.key, image.target, layer), compute)
@@ -72,8 +68,7 @@ def scores(subject: Subject, image: Chosen) -> list[dict[str, Any]]:
     """All classes, best first: class, logit, probability."""
 
     def compute() -> list[dict[str, Any]]:
-        with subject.site.computing:
-            return subject.scope().predict([image.pixels])[0]
+        return subject.scope().predict([image.pixels])[0]
 
     found: list[dict[str, Any]] = subject.site.values.get(("scores", *subject.key, image.key), compute)
     return found

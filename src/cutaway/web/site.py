@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,7 +54,6 @@ class Site:
     scopes: Memory = field(default_factory=lambda: Memory(_SCOPES))
     datasets: Memory = field(default_factory=lambda: Memory(4))
     values: Memory = field(default_factory=lambda: Memory(_BYTES, _weight))
-    computing: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, name: str) -> Run:
         """The run of that name in the folder.

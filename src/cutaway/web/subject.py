@@ -246,10 +246,9 @@ class Subject:
             seal = header(self.run.folder.weights(self.epoch)).get(SEAL)
             if seal:  # runs of schema 1 have none
                 return seal[:16]
-        from cutaway.lenses.certificate import Certificate
 
         def make() -> str:
-            found = self.scope().certify(Certificate("")).weights
+            found = self.scope().weights()
             if not found:
                 raise InputError(f"{self.name} has no weights to tell apart")
             return found

@@ -22,11 +22,11 @@ from cutaway.lenses.attribution.method import Found, Job, Method, Progress
 from cutaway.lenses.capture import bare, find_module, images_for, module_name, need_finite
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.forward import Forward, opened
-from cutaway.lenses.targets import Target, TargetLike, parse_target
+from cutaway.lenses.targets import Target, Targets, parse_target
 from cutaway.restoring import untouched
 from cutaway.showing import Shown
 
-AnyTarget = TargetLike | list[TargetLike] | Tensor | Target | None
+AnyTarget = Targets | Target | None
 Precision = Literal["fp32", "bf16", "auto"]
 # Largest difference of a map from the float32 one, relative to its largest value, that a faster copy may make.
 TOLERANCE = 0.02

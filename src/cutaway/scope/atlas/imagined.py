@@ -24,7 +24,7 @@ from cutaway.scope.atlas.job import Job
 from cutaway.scope.crew import Meter, Tick, crew
 from cutaway.scope.exemplar_chunks import can_fork
 from cutaway.scope.imagined import Imagined, imagine
-from cutaway.scope.microscope import Scope
+from cutaway.scope.subject import Subject
 
 SIDE = 128  # the longer side of what is kept of a larger image
 
@@ -45,7 +45,7 @@ def write_imagined(job: Job) -> None:
     total, rest = (sum(len(chunk.channels) for chunk in some) for some in (chunks, work.chunks))
     steps = job.settings["steps"]
     meter = Meter("imagining", total * steps, rest * steps, job.progress)
-    count = min(usable_cores() if can_fork(job.scope.device) else 1, len(work.chunks))
+    count = min(usable_cores() if can_fork(job.subject.device) else 1, len(work.chunks))
     if count > 1:
         crew(count, range(len(work.chunks)), work, meter.tick)
     else:
@@ -73,7 +73,7 @@ class _Work:
         found = self._imagined(chunk, tick)
         data, offsets = packed([small_still(image, SIDE).data for image in found.images.numpy()])
         arrays: Arrays = {name: np.array(value, np.float32) for name, value in found.certificate.check.items()}
-        arrays |= {"peak": _peaks(self.job.scope, chunk, found.inputs), "bytes": data, "offsets": offsets}
+        arrays |= {"peak": _peaks(self.job.subject, chunk, found.inputs), "bytes": data, "offsets": offsets}
         write_arrays(chunk.path, arrays, {"certificate": found.certificate.as_dict()})
 
     def _imagined(self, chunk: _Chunk, tick: Tick) -> Imagined:
@@ -87,7 +87,7 @@ class _Work:
 
         targets = [f"{chunk.layer}:{channel}" for channel in chunk.channels]
         options = {name: settings[name] for name in ("style", "steps", "size", "precision")}
-        return imagine(self.job.scope, targets, keep=0, progress=progress, **options)
+        return imagine(self.job.subject, targets, keep=0, progress=progress, **options)
 
 
 def _verify(job: Job, layer: str) -> None:
@@ -96,18 +96,18 @@ def _verify(job: Job, layer: str) -> None:
     sides = (size, size) if size else known.shape[1:]
     space, chosen = Space(known.shape, known.mean, known.std).sized(*sides), style(job.settings["style"])
     first = chosen.begin(space, [f"{layer}:0", f"{layer}:1"], 0, **chosen.settled({}, space))
-    quick_twin(job.scope.network, first.to(job.scope.device), [layer], job.settings["precision"])
+    quick_twin(job.subject.network, first.to(job.subject.device), [layer], job.settings["precision"])
 
 
-def _peaks(scope: Scope, chunk: _Chunk, inputs: Tensor) -> NDArray[np.float32]:
+def _peaks(subject: Subject, chunk: _Chunk, inputs: Tensor) -> NDArray[np.float32]:
     """Float32 (n,): the largest value of each unit's own map on its image."""
-    inputs, peaks = inputs.to(scope.device), np.zeros(len(inputs), np.float32)
-    last = channels_last_shapes(scope.network, inputs)
+    inputs, peaks = inputs.to(subject.device), np.zeros(len(inputs), np.float32)
+    last = channels_last_shapes(subject.network, inputs)
 
     def visit(layer: str, value: Tensor) -> None:
         highest = maps_of(layer, value, last).amax((2, 3)).float().cpu()
         peaks[:] = highest[torch.arange(len(highest)), torch.tensor(chunk.channels)].numpy()
 
     with torch.no_grad():
-        observe(scope.network, inputs, [chunk.layer], visit)
+        observe(subject.network, inputs, [chunk.layer], visit)
     return peaks

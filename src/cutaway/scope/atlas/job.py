@@ -15,7 +15,7 @@ from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
 from cutaway.runs.atlas import Arrays, Atlas, write_arrays
 from cutaway.scope.exemplar_chunks import Scanner
-from cutaway.scope.microscope import Scope
+from cutaway.scope.subject import Subject
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Job:
     """An atlas that is being made.
 
     Attributes:
-        scope: the network.
+        subject: the network.
         data: the images.
         scanner: how those of one split pass.
         labels: names of the data's labels.
@@ -33,7 +33,7 @@ class Job:
         progress: called as progress(label, done, total); may raise to stop.
     """
 
-    scope: Scope
+    subject: Subject
     data: Dataset | Split
     scanner: Scanner
     labels: tuple[str, ...]
@@ -66,7 +66,7 @@ class Job:
     ) -> dict[str, Any]:
         """A signed certificate, with the data in its parameters."""
         about = {"data": self.source, "split": self.part.name, "fingerprint": self.part.fingerprint}
-        return self.scope.certify(Certificate(method, {**about, **parameters}, None, check, tuple(notes))).as_dict()
+        return self.subject.certify(Certificate(method, {**about, **parameters}, None, check, tuple(notes))).as_dict()
 
     def batches(self, ids: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """Images of the split in batches: their positions, and float (B, C, H, W) as the network expects them."""

@@ -16,9 +16,7 @@ from cutaway.errors import InputError
 from cutaway.files import alone, explain_disk_errors, remove_leftovers
 from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.capture import find_module, module_name
-from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.exemplars import Surveyed, survey
-from cutaway.runs import Run, is_run, resolve
 from cutaway.runs.atlas import SCHEMA_VERSION, Atlas, LayerRecord, model_atlases, open_atlas, write_info
 from cutaway.runs.schema import AtlasInfo
 from cutaway.scope.atlas.imagined import write_imagined
@@ -29,8 +27,7 @@ from cutaway.scope.atlas.weights import write_weights
 from cutaway.scope.exemplar_chunks import Scanner, one_thread
 from cutaway.scope.exemplars import batch_size, loaded, part_of
 from cutaway.scope.imagined import imagine
-from cutaway.scope.microscope import Scope
-from cutaway.scope.sides import need_preprocessing
+from cutaway.scope.subject import Subject
 
 STEPS = 64
 STYLE = "fourier"
@@ -39,7 +36,7 @@ _FORMAT = 2
 
 
 def make_atlas(
-    scope: Scope,
+    subject: Subject,
     data: Dataset | Split | str | Path,
     layers: str | Sequence[str] | None = None,
     *,
@@ -54,7 +51,7 @@ def make_atlas(
     """Everything that the pages of all units show, on disk; the same call goes on after a stop.
 
     Args:
-        scope: the network and its preprocessing.
+        subject: the network and its preprocessing.
         data: a data set, a split, or what `load_data` takes.
         layers: dotted names; None for every convolution. They are added to those that are there.
         folder: where; None for the place that `find_atlas` and `find_model_atlas` look at.
@@ -70,20 +67,20 @@ def make_atlas(
             standardised, values that are not finite, a folder with another atlas.
     """
     _check(k, steps, size)
-    known, data = need_preprocessing(scope), loaded(scope, data, progress)
-    part, labels, source = part_of(scope, data, split)
-    scanner = Scanner(scope.network, scope.device, known, part, [], 1, batch_size(scope), False)
+    known, data = subject.need_preprocessing(), loaded(subject, data, progress)
+    part, labels, source = part_of(subject, data, split)
+    scanner = Scanner(subject.network, subject.device, known, part, [], 1, batch_size(subject), False)
     settings = {"k": k, "style": STYLE, "steps": steps, "size": size, "chunk": CHUNK}
-    order = _Order(scope, scanner, labels, source, settings)
-    path = Path(folder or atlas_folder(scope) / order.key)
+    order = _Order(subject, scanner, labels, source, settings)
+    path = Path(folder or atlas_folder(subject) / order.key)
     with explain_disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     busy = f"the atlas {path} is being made by another process; wait for it or stop it"
-    with alone(path, busy), one_thread(scope.device):
+    with alone(path, busy), one_thread(subject.device):
         atlas, chosen = order.begun(path, [layers] if isinstance(layers, str) else layers)
-        job = Job(scope, data, scanner, labels, source, atlas, chosen, progress)
+        job = Job(subject, data, scanner, labels, source, atlas, chosen, progress)
         if images and size:
-            imagine(scope, f"{chosen[0]}:0", steps=1, size=size)  # whether it fits is told before the long work
+            imagine(subject, f"{chosen[0]}:0", steps=1, size=size)  # whether it fits is told before the long work
         write_patches(job)
         write_weights(job)
         write_responses(job)
@@ -93,22 +90,10 @@ def make_atlas(
     return open_atlas(path)
 
 
-def atlas_folder(scope: Scope) -> Path:
+def atlas_folder(subject: Subject) -> Path:
     """The folder of the atlases of a run's epoch, or of any other model's weights."""
-    found = _run(scope)
-    return found[0].folder.atlas(found[1]) if found else model_atlases(_weights(scope))
-
-
-def _run(scope: Scope) -> tuple[Run, int] | None:
-    path = scope.spec if is_run(scope.spec) else scope.spec.rpartition("@")[0]
-    if not path or not is_run(path):
-        return None
-    run, which = resolve(scope.spec)
-    return run, run.epoch(which)
-
-
-def _weights(scope: Scope) -> str:
-    return scope.certify(Certificate("atlas")).weights
+    run, epoch = subject.run(), subject.epoch()
+    return run.folder.atlas(epoch) if run and epoch else model_atlases(subject.weights())
 
 
 def _check(k: int, steps: int, size: int | None) -> None:
@@ -121,7 +106,7 @@ def _check(k: int, steps: int, size: int | None) -> None:
 class _Order:
     """What decides an atlas besides its layers."""
 
-    scope: Scope
+    subject: Subject
     scanner: Scanner
     labels: tuple[str, ...]
     source: str
@@ -132,9 +117,10 @@ class _Order:
         """8 hexadecimal digits of weights, data and settings."""
         about = {
             "format": _FORMAT,
-            "weights": _weights(self.scope),
+            "weights": self.subject.weights(),
             "data": self.scanner.split.fingerprint,
             "preprocessing": self.scanner.preprocessing.as_dict(),
+            **self.scanner.fitting,
             **self.settings,
         }
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
@@ -147,25 +133,25 @@ class _Order:
         chosen = self._survey(layers)
         every = self._survey([*before.layers, *chosen]) if before and before.layers.keys() - chosen.keys() else chosen
         # Measured once, so that what is made after a stop is computed as the rest was.
-        settings = before.info["settings"] if before else {**self.settings, "precision": _precision(self.scope)}
+        settings = before.info["settings"] if before else {**self.settings, "precision": _precision(self.subject)}
         info = {**self._about(), "settings": settings, "layers": {name: self._row(one) for name, one in every.items()}}
         if before is None or before.info != info:
             write_info(path, cast(AtlasInfo, info))
         return open_atlas(path), tuple(chosen)
 
     def _survey(self, layers: Sequence[str] | None) -> dict[str, Surveyed]:
-        return survey(self.scope.network, self.scanner.image(0), layers)
+        return survey(self.subject.network, self.scanner.image(0), layers)
 
     def _about(self) -> dict[str, Any]:
-        found, part = _run(self.scope), self.scanner.split
+        part = self.scanner.split
         return {
             "schema_version": SCHEMA_VERSION,
             "key": self.key,
-            "model": self.scope.name,
-            "epoch": found[1] if found else None,
-            "weights": _weights(self.scope),
+            "model": self.subject.name,
+            "epoch": self.subject.epoch(),
+            "weights": self.subject.weights(),
             "shape": list(self.scanner.preprocessing.shape),
-            "classes": list(self.scope.classes),
+            "classes": list(self.subject.classes),
             "data": {
                 "source": self.source,
                 "split": part.name,
@@ -176,10 +162,10 @@ class _Order:
         }
 
     def _row(self, found: Surveyed) -> dict[str, Any]:
-        kind = type(find_module(self.scope.network, module_name(found.name))).__name__
+        kind = type(find_module(self.subject.network, module_name(found.name))).__name__
         down, across = ((side.start, side.jump, side.size) for side in found.fields)
         return LayerRecord(found.name, kind, found.channels, found.size, (down, across), found.exact).as_dict()
 
 
-def _precision(scope: Scope) -> str:
-    return "bf16" if bf16_pays(scope.device.type) else "fp32"
+def _precision(subject: Subject) -> str:
+    return "bf16" if bf16_pays(subject.device.type) else "fp32"

@@ -6,16 +6,15 @@ import shutil
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from cutaway.data.pixels import fitted
 from cutaway.pictures.exemplars import Shot, patch
 from cutaway.pictures.stills import EXACT, packed, small_still
 from cutaway.runs.atlas import Arrays, LayerRecord, write_arrays
 from cutaway.scope.atlas.job import Job
 from cutaway.scope.exemplar_result import LEVELS, LayerExemplars
 from cutaway.scope.exemplars import exemplars
-from cutaway.scope.sides import fitted
 
 KINDS = ("best", "least", "quantiles")
 PACK = 2048  # images a file
@@ -26,7 +25,13 @@ def write_patches(job: Job) -> None:
     scan = job.atlas.path / "scan"
     if missing := job.missing("exemplars"):
         found = exemplars(
-            job.scope, job.data, job.layers, job.settings["k"], split=job.part.name, folder=scan, progress=job.progress
+            job.subject,
+            job.data,
+            job.layers,
+            job.settings["k"],
+            split=job.part.name,
+            folder=scan,
+            progress=job.progress,
         )
         about = {"certificate": found.certificate.as_dict(), "levels": list(LEVELS)}
         for layer in missing:
@@ -85,8 +90,7 @@ def _pack(job: Job, ids: NDArray[np.int64]) -> Arrays:
 
 def _pixels(job: Job, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
     """Uint8 (n, C, H, W) in the size of the network's input."""
-    pixels = torch.from_numpy(job.part.images[np.asarray(ids, np.int64)])
-    return np.asarray(fitted(pixels, job.scanner.preprocessing.shape).numpy(), np.uint8)
+    return fitted(job.part.images[np.asarray(ids, np.int64)], job.scanner.preprocessing.shape)
 
 
 def _write_crops(job: Job) -> None:

@@ -33,10 +33,10 @@ def write_responses(job: Job) -> None:
     ids = drawn(len(job.part), IMAGES)
     voters = drawn(len(job.part), VOTERS)
     meter = Meter("measuring units", 2 * len(ids) + len(voters), 2 * len(ids) + len(voters), job.progress)
-    with computing(job.scope.device, False):
+    with computing(job.subject.device, False):
         statistics, histograms = _watched(job, missing, ids, meter)
         classes = _classes(job, voters)
-        votes = VoteTotals(job.scope.network, missing, classes)
+        votes = VoteTotals(job.subject.network, missing, classes)
         _pass(job, voters, (lambda _, images: votes.add(images)) if classes else lambda *_: None, meter)
     about = {"images": len(ids), "total": len(job.part), "classes": classes}
     parameters = {"images": len(ids), "vote_images": len(voters), "classes": classes}
@@ -61,10 +61,10 @@ def _watched(
 ) -> tuple[dict[str, LayerResponses], Histograms]:
     labels = torch.from_numpy(job.part.labels.astype(np.int64))
     count = max(len(job.labels), int(labels.max()) + 1)
-    totals = ResponseTotals(job.scope.network, layers, count)
+    totals = ResponseTotals(job.subject.network, layers, count)
     _pass(job, ids, lambda rows, images: totals.add(images, labels[rows]), meter)
     statistics = totals.result()
-    histograms = Histograms(job.scope.network, statistics)
+    histograms = Histograms(job.subject.network, statistics)
     _pass(job, ids, lambda _, images: histograms.add(images), meter)
     return statistics, histograms
 
@@ -78,7 +78,7 @@ def _pass(job: Job, ids: NDArray[np.int64], add: Callable[[NDArray[np.int64], Te
 def _classes(job: Job, ids: NDArray[np.int64]) -> list[int]:
     """The classes that are voted for: all, or those that the network names most often; none if it returns no logits."""
     counts: Tensor | None = None
-    with opened(job.scope.network) as forward, torch.no_grad():
+    with opened(job.subject.network) as forward, torch.no_grad():
         for _, images in job.batches(ids):
             logits = forward.network(images)
             if not isinstance(logits, Tensor) or logits.ndim != 2:
@@ -93,7 +93,7 @@ def _classes(job: Job, ids: NDArray[np.int64]) -> list[int]:
 
 def _by_class(job: Job, by_label: Tensor, classes: Iterable[int]) -> Tensor:
     """Mean answers by label as mean answers by class, float32 (C, classes); NaN where no label is that class."""
-    names, same = job.scope.classes, known_classes(job.scope, len(job.scope.classes), job.labels)
+    names, same = job.subject.classes, known_classes(job.subject, len(job.subject.classes), job.labels)
     columns = []
     for index in classes:
         name = names[index] if index < len(names) else ""

@@ -19,8 +19,8 @@ def write_weights(job: Job) -> None:
     missing = job.missing("weights")
     if not missing:
         return
-    wires = wiring(job.scope.network, job.scanner.image(0))
-    connections = Connections(job.scope.network, wires)
+    wires = wiring(job.subject.network, job.scanner.image(0))
+    connections = Connections(job.subject.network, wires)
     for layer in missing:
         if connections.has_kernels(layer):
             arrays, total = _arrays(connections, layer)
