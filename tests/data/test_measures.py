@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cutaway.data.dataset import Split
 from cutaway.data.measures import measure, sharpness, to_grey
+from cutaway.data.part import Split
 from cutaway.data.stores import ArrayImages
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cutaway.data.dataset import Dataset, Split
+from cutaway.data import Dataset, Split
 from cutaway.data.stores import ArrayImages
 from cutaway.errors import InputError
 from cutaway.lenses.activations import activation_statistics

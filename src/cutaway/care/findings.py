@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cutaway.care.audit import Audit
+from cutaway.care.audited import Audited
 from cutaway.data.duplicates import BLANK
 from cutaway.words import Words
 
@@ -43,13 +43,13 @@ class Finding:
         return words(f"audit.finding.{self.rule}", **self.values)
 
 
-def find(audited: Audit) -> list[Finding]:
+def find(audited: Audited) -> list[Finding]:
     """All findings, the most serious first."""
     found = [*_leaks(audited), *_copies(audited), *_files(audited), *_classes(audited), *_looks(audited)]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def remedy(audited: Audit, finding: Finding, listed: Path | None) -> str:
+def remedy(audited: Audited, finding: Finding, listed: Path | None) -> str:
     """The command that trains without what was found, where there is one; `listed` is the list of what to leave out."""
     data, train = audited.data, f"cutaway train {shlex.quote(audited.data.source)}"
     if finding.rule == "leak_near" and finding.values["split"] not in data.given:
@@ -57,7 +57,7 @@ def remedy(audited: Audit, finding: Finding, listed: Path | None) -> str:
     return f"{train} --leave-out {shlex.quote(str(listed))}" if listed and finding.rule in _LEAVING_OUT else ""
 
 
-def _leaks(audited: Audit) -> Iterator[Finding]:
+def _leaks(audited: Audited) -> Iterator[Finding]:
     for leak in audited.leaks:
         if leak.exact:
             yield Finding("leak_exact", "error", {"count": leak.exact, "size": leak.size, "split": leak.split})
@@ -67,7 +67,7 @@ def _leaks(audited: Audit) -> Iterator[Finding]:
             yield Finding("leak_near", "warning", values)
 
 
-def _copies(audited: Audit) -> Iterator[Finding]:
+def _copies(audited: Audited) -> Iterator[Finding]:
     duplicates = audited.duplicates
     if audited.two_classes:
         yield Finding("two_classes", "error", {"count": len(audited.two_classes)})
@@ -80,7 +80,7 @@ def _copies(audited: Audit) -> Iterator[Finding]:
         yield Finding("too_alike", "note", {"bits": max(0, duplicates.most)})
 
 
-def _files(audited: Audit) -> Iterator[Finding]:
+def _files(audited: Audited) -> Iterator[Finding]:
     bad, total = len(audited.data.quarantine), len(audited) + len(audited.data.quarantine)
     if bad:
         yield Finding("bad", "error" if bad > _MANY_BAD * total else "warning", {"count": bad, "total": total})
@@ -99,7 +99,7 @@ def _files(audited: Audit) -> Iterator[Finding]:
         yield Finding("turned", "note", {"count": turned})
 
 
-def _classes(audited: Audit) -> Iterator[Finding]:
+def _classes(audited: Audited) -> Iterator[Finding]:
     """What keeps a set from being trained on, or makes its accuracy mean little."""
     classes, counts = audited.data.classes, audited.counts()
     if len(classes) == 1:
@@ -114,7 +114,7 @@ def _classes(audited: Audit) -> Iterator[Finding]:
     yield from _balance(audited)
 
 
-def _distinct(audited: Audit) -> tuple[int, list[int]]:
+def _distinct(audited: Audited) -> tuple[int, list[int]]:
     """How many distinct images a class needs for the splits that are made here, and how many each has."""
     made = [name for name in audited.splits if name not in audited.data.given]
     parts = [audited.data.splits[name] for name in {"train", *made}]
@@ -123,7 +123,7 @@ def _distinct(audited: Audit) -> tuple[int, list[int]]:
     return needed, [len(np.unique(hashes[labels == label])) for label in range(len(audited.data.classes))]
 
 
-def _balance(audited: Audit) -> Iterator[Finding]:
+def _balance(audited: Audited) -> Iterator[Finding]:
     train = audited.counts()[:, audited.splits.index("train")]
     most, least = int(train.argmax()), int(train.argmin())
     if train[most] >= _LARGEST_TO_SMALLEST * train[least]:
@@ -133,7 +133,7 @@ def _balance(audited: Audit) -> Iterator[Finding]:
         yield Finding("imbalance", "warning", {**values, "share": f"{share:.1%}", "split": audited.splits[-1]})
 
 
-def _looks(audited: Audit) -> Iterator[Finding]:
+def _looks(audited: Audited) -> Iterator[Finding]:
     measures = audited.measures
     counted = {
         "blank": measures.contrast < BLANK,

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cutaway.cli.process import complain
-from cutaway.cli.streams import plain_stdout
+from cutaway.cli.streams import complain, plain_stdout
 
 app = typer.Typer(
     name="cutaway",

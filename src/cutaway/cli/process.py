@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-from cutaway.cli.streams import Unheard, open_streams, silence, stdout_problem, tell
+from cutaway.cli.streams import Unheard, complain, open_streams, silence, stdout_problem, tell
 from cutaway.errors import InputError
 from cutaway.signals import Stopped, handling
 
@@ -140,11 +140,3 @@ def _broken(error: OSError) -> int:
     if error.filename is None:
         raise error
     return complain(f"{error.filename}: {error.strerror}")
-
-
-def complain(sentence: str) -> int:
-    """Say what was wrong with the input, in the terminal's language, and the exit code for it."""
-    from cutaway.words import terminal_words
-
-    tell(f"cutaway: {' '.join(terminal_words().said(sentence).split())}")
-    return 2

@@ -41,6 +41,14 @@ def tell(text: str) -> None:
     Stderr().write(f"{visible(text)}\n")
 
 
+def complain(sentence: str) -> int:
+    """Say what was wrong with the input, in the terminal's language, and the exit code for it."""
+    from cutaway.words import terminal_words
+
+    tell(f"cutaway: {' '.join(terminal_words().said(sentence).split())}")
+    return 2
+
+
 def print_json(value: Any) -> None:
     """One line of JSON on standard output; letters that its encoding lacks are written as JSON's own codes."""
     text = json.dumps(value, ensure_ascii=False, default=str)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from cutaway.data.dataset import Split
+from cutaway.data.part import Split
 
 _SIDE = 8
 _NEIGHBOURS = 5

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from cutaway.data.cache import Decoded, Progress, decode_folder, most_common
-from cutaway.data.dataset import Dataset, Quarantined, Split
+from cutaway.data.dataset import Dataset, Quarantined
 from cutaway.data.families import families
 from cutaway.data.folder import Entry, Listing, list_folder
 from cutaway.data.leaving import read_leaving, without
+from cutaway.data.part import Split
 from cutaway.data.sources import BUILT_IN, Found, load_built_in
 from cutaway.data.split import shared_images, stratified
 from cutaway.errors import InputError, unknown

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cutaway.data.dataset import Split
 from cutaway.data.outlines import OUTLINES, box
+from cutaway.data.part import Split
 from cutaway.data.randomness import hash_array, key, uniform_array
 from cutaway.data.stores import ArrayImages
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from cutaway.data.cache import Progress
-from cutaway.data.dataset import Split
 from cutaway.data.parallel import usable_cores
+from cutaway.data.part import Split
 from cutaway.data.pixels import fit, to_array, to_mode
 from cutaway.data.readers import Arrays, Unusable, read_cifar10, read_cifar100, read_fashion_mnist, read_mnist
 from cutaway.data.shapes import load_shapes
