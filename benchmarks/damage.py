@@ -258,21 +258,9 @@ def judged(kind: str, before: Answer, now: Answer) -> str:
 def _says(now: Answer, before: Answer) -> bool:
     """Whether there is a sentence about damage that was not there before."""
     words = (
-        "is damaged",
-        "has lost",
-        "not a run's record",
-        "no run folder",
-        "not saved",
-        "cannot be read",
-        "holds the",
-    )
-    words += (
-        "is about the split",
-        "measured on other",
-        "lost or damaged",
-        "is another part",
-        "no saved",
-        "is of epoch",
+        *("is damaged", "has lost", "lost or damaged", "not a run's record", "no run folder", "not saved", "no saved"),
+        *("cannot be read", "holds the", "is about the split", "measured on other", "is another part", "is of epoch"),
+        "is of another architecture",
     )
     fresh = [word for word in words if (now.out + now.err).count(word) > (before.out + before.err).count(word)]
     return bool(fresh)

@@ -44,6 +44,7 @@ class TerminalWatcher(Watcher):
         self.task: TaskID | None = None
         self.label = ""
         self.bad_files = 0
+        self.notes: list[str] = []
         self.batch_size = 1
         self.epochs = 1
         self.steps_done = self.steps_an_epoch = 0
@@ -64,7 +65,8 @@ class TerminalWatcher(Watcher):
             (self.bar.console if self.bar else self.console).print(visible(text), markup=False)
 
     def note(self, sentence: str) -> None:
-        """One line."""
+        """One line; where nothing is said, it is kept for the JSON."""
+        self.notes.append(sentence)
         self._say(self.say.said(sentence))
 
     def quarantined(self, file: str, reason: str) -> None:

@@ -153,7 +153,7 @@ def train(
             model_options={key: value for key, value in made.items() if value is not None},
             watch=watch,
         )
-    _finish(run, as_json)
+    _finish(run, as_json, watch.notes)
 
 
 @app.command()
@@ -166,7 +166,7 @@ def resume(run: RunPath, trust: Trust = False, factory: Factory = None, as_json:
         tell(terminal_words()("resume.finished", run=run))
     with _watched(as_json) as watch:
         done = go_on(run, trust=trusting(trust, factory), watch=watch)
-    _finish(done, as_json)
+    _finish(done, as_json, watch.notes)
 
 
 @app.command()
@@ -342,7 +342,7 @@ def _watched(quiet: bool = False) -> Iterator[TerminalWatcher]:
             raise typer.Exit(1) from error
 
 
-def _finish(run: Run, as_json: bool) -> None:
+def _finish(run: Run, as_json: bool, notes: list[str]) -> None:
     """Write the run's page, and say how good it is and what comes next."""
     from cutaway.cli.results import keep
     from cutaway.doctor import diagnose
@@ -352,7 +352,8 @@ def _finish(run: Run, as_json: bool) -> None:
     code = keep(run.folder.path, lambda: diagnose(run), lambda: write_page(run.folder, of_terminal()))
     ended = run.metrics("epoch")
     if as_json:
-        print_json({"run": str(run.folder.path), "best_epoch": best_of(ended), **(ended[-1] if ended else {})})
+        about = {"run": str(run.folder.path), "best_epoch": best_of(ended), "notes": notes}
+        print_json({**about, **(ended[-1] if ended else {})})
         raise typer.Exit(code)
     best, say, size = best_line(ended), terminal_words(), run.info["data"]["splits"]["val"]["size"]
     if best:

@@ -361,6 +361,14 @@ def has_part(folder: Path, part: str, layer: str) -> bool:
     return (folder / part / f"{name}.safetensors").is_file() or (folder / part / name).is_dir()
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a part of an atlas is there, undamaged and in its place: what is not is made again."""
+    try:
+        return read_about(path) is not None
+    except InputError:
+        return False
+
+
 def _opened(path: Path, work: Callable[[Any], Found]) -> Found | None:
     """What `work` makes of the open file, which was compared with its seal; None if there is none."""
     if not path.is_file():

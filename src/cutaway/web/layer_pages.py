@@ -66,7 +66,7 @@ def layer(here: Here) -> Response:
         scales=scales,
         sort=sort,
         sorts=SORTS,
-        scale_epochs=seeing.epochs_of_scale(subject),
+        scale_epochs=subject.scale_epochs,
         before=here.below(subject.parts, "layers", before, **query) if before else "",
         after=here.below(subject.parts, "layers", after, **query) if after else "",
     )
@@ -138,7 +138,7 @@ def _sprite_address(here: Here, subject: Subject, image: Chosen | None, layer: s
         layer,
         lens,
         scaling,
-        seeing.epochs_of_scale(subject),
+        subject.scale_epochs,
         str(atlas.path) if atlas else "",
     )
     version = hashlib.sha256(repr(about).encode()).hexdigest()[:12]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,11 @@ from numpy.typing import NDArray
 
 from cutaway.errors import InputError
 from cutaway.pictures.colours import Scale, finite_range
-from cutaway.runs import readable
-from cutaway.views.film import spread
 from cutaway.web.images import Chosen
 from cutaway.web.subject import Subject
 
 Array = NDArray[np.float32]
 LENSES = ("maps", "kernels", "gradients")
-SCALE_EPOCHS = 5  # epochs whose values a scale for all epochs must hold
 
 
 def maps(subject: Subject, image: Chosen, layer: str) -> Array:
@@ -113,17 +109,9 @@ def _need(image: Chosen | None) -> Chosen:
     return image
 
 
-def epochs_of_scale(subject: Subject) -> list[int]:
-    """The epochs whose values a scale for all epochs holds: the same at every epoch of a run; damaged ones are not."""
-    run = subject.run
-    if run is None:
-        return []
-    return [epoch for epoch in spread(run.epochs, SCALE_EPOCHS) if readable(partial(run.weights, epoch), [])]
-
-
 def epochs_scale(subject: Subject, lens: str, image: Chosen | None, layer: str) -> Scale:
     """One scale for a layer through all epochs, so that moving the slider moves the picture and not the colours."""
-    epochs = epochs_of_scale(subject)
+    epochs = subject.scale_epochs
     if subject.run is None or len(epochs) < 2:
         return Scale.of(values(subject, lens, image, layer))
     others = [Subject.of_run(subject.site, subject.run, epoch) for epoch in epochs]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError, unknown
 from cutaway.pages import EPOCH, Crumb, Slider
 from cutaway.plain import whole
-from cutaway.runs import Run
+from cutaway.runs import Run, readable
 from cutaway.runs.sealed import SEAL, header
 from cutaway.web.here import MAX_NUMBER, Here
 from cutaway.web.site import Named, Site
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from cutaway.runs.atlas import Atlas, LayerRecord
     from cutaway.scope import Scope
 
+SCALE_EPOCHS = 5  # whose values a scale for all epochs must hold
 MAX_EPOCHS = 30  # positions of a slider; more are spread evenly, and the page says so
 
 
@@ -218,6 +221,26 @@ class Subject:
         channels, height, width = self.scope().shape or (3, 0, 0)
         fits = self.named is not None and self.named.data not in BUILT_IN and height == width
         return {"size": height, "channels": channels} if fits else {}
+
+    @property
+    def scale_epochs(self) -> list[int]:
+        """The epochs whose values a scale for all epochs holds: the same at every epoch of a run; no damaged ones."""
+        return [epoch for epoch, problem in self._sampled() if not problem]
+
+    @property
+    def damaged(self) -> list[str]:
+        """Why some of the epochs that a scale would hold are left out."""
+        return [problem for _, problem in self._sampled() if problem]
+
+    def _sampled(self) -> Iterator[tuple[int, str]]:
+        from cutaway.views.film import spread
+
+        if self.run is None:
+            return
+        for epoch in spread(self.run.epochs, SCALE_EPOCHS):
+            problems: list[str] = []
+            readable(partial(self.run.weights, epoch), problems)
+            yield epoch, "".join(problems)
 
     def slider(self, here: Here, *rest: object, **query: object) -> Slider | None:
         """The epochs of a run, for a page at `rest` below it; None for a model or a single epoch."""

@@ -101,7 +101,7 @@ def _on_image(subject: Subject, image: Chosen, layer: str, channel: int) -> OnIm
 
 def _history(subject: Subject, image: Chosen, layer: str, channel: int) -> HistoryView | None:
     """Its map at some epochs, evenly spread: the same at every position of the slider."""
-    epochs = seeing.epochs_of_scale(subject)
+    epochs = subject.scale_epochs
     if subject.run is None or len(epochs) < 2:
         return None
     others = [Subject.of_run(subject.site, subject.run, epoch) for epoch in epochs]

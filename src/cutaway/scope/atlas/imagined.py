@@ -19,7 +19,7 @@ from cutaway.lenses.synthesis import Space
 from cutaway.lenses.synthesis.quick import quick_twin
 from cutaway.lenses.synthesis.styles import style
 from cutaway.pictures.stills import packed, small_still
-from cutaway.runs.atlas import Arrays, Atlas, write_arrays
+from cutaway.runs.atlas import Arrays, Atlas, is_whole, write_arrays
 from cutaway.scope.atlas.job import Job
 from cutaway.scope.crew import Meter, Tick, crew
 from cutaway.scope.exemplar_chunks import can_fork
@@ -41,7 +41,7 @@ class _Chunk:
 def write_imagined(job: Job) -> None:
     """The images of all units of all layers."""
     chunks = [chunk for layer in job.layers for chunk in _chunks(job.atlas, layer)]
-    work = _Work(job, [chunk for chunk in chunks if not chunk.path.is_file()])
+    work = _Work(job, [chunk for chunk in chunks if not is_whole(chunk.path)])
     total, rest = (sum(len(chunk.channels) for chunk in some) for some in (chunks, work.chunks))
     steps = job.settings["steps"]
     meter = Meter("imagining", total * steps, rest * steps, job.progress)

@@ -13,7 +13,7 @@ from torch import Tensor
 from cutaway.data import Dataset, Split
 from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
-from cutaway.runs.atlas import Arrays, Atlas, write_arrays
+from cutaway.runs.atlas import Arrays, Atlas, is_whole, write_arrays
 from cutaway.scope.exemplar_chunks import Scanner
 from cutaway.scope.subject import Subject
 
@@ -54,8 +54,8 @@ class Job:
         return found
 
     def missing(self, part: str) -> list[str]:
-        """The layers of which a part is not there yet."""
-        return [layer for layer in self.layers if not self.atlas.part(part, layer).is_file()]
+        """The layers of which a part is not there yet, or is damaged."""
+        return [layer for layer in self.layers if not is_whole(self.atlas.part(part, layer))]
 
     def write(self, part: str, layer: str, arrays: Arrays, about: Mapping[str, Any] | None = None) -> None:
         """Keep one part of a layer."""
