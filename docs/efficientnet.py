@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models import ResNet18_Weights
 
 from cutaway import Scope
-from cutaway.models import Preprocessing
+from cutaway import Preprocessing
 
 # Its weights come from TensorFlow, whose pixels are (x - 127) / 128.
 PREPROCESSING = Preprocessing((3, 224, 224), (127 / 255,) * 3, (128 / 255,) * 3)

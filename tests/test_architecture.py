@@ -51,10 +51,15 @@ NO_TORCH = (
 )
 PUBLIC = [
     "Dataset",
+    "Diverged",
     "InputError",
+    "Interrupted",
     "Model",
+    "Preprocessing",
     "Run",
     "Scope",
+    "Watcher",
+    "audit",
     "compare",
     "diagnose",
     "evaluate",
@@ -63,6 +68,7 @@ PUBLIC = [
     "open_run",
     "resume",
     "train",
+    "watch",
 ]
 
 

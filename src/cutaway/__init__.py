@@ -9,25 +9,32 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from cutaway.care import audit
     from cutaway.data import Dataset, load_data
-    from cutaway.doctor import diagnose
+    from cutaway.doctor import diagnose, watch
     from cutaway.errors import InputError
-    from cutaway.models import Model, load_model
+    from cutaway.models import Model, Preprocessing, load_model
     from cutaway.runs import Run, open_run
     from cutaway.scope import Scope, compare
-    from cutaway.training import evaluate, resume, train
+    from cutaway.training import Diverged, Interrupted, Watcher, evaluate, resume, train
 
 _HOME = {
+    "audit": "care",
     "Dataset": "data",
     "load_data": "data",
     "diagnose": "doctor",
+    "watch": "doctor",
     "InputError": "errors",
     "Model": "models",
+    "Preprocessing": "models",
     "load_model": "models",
     "Run": "runs",
     "open_run": "runs",
     "Scope": "scope",
     "compare": "scope",
+    "Diverged": "training",
+    "Interrupted": "training",
+    "Watcher": "training",
     "evaluate": "training",
     "resume": "training",
     "train": "training",
@@ -35,10 +42,15 @@ _HOME = {
 
 __all__ = [
     "Dataset",
+    "Diverged",
     "InputError",
+    "Interrupted",
     "Model",
+    "Preprocessing",
     "Run",
     "Scope",
+    "Watcher",
+    "audit",
     "compare",
     "diagnose",
     "evaluate",
@@ -47,6 +59,7 @@ __all__ = [
     "open_run",
     "resume",
     "train",
+    "watch",
 ]
 
 
