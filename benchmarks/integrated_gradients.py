@@ -38,7 +38,6 @@ from cutaway.computing.process import set_up
 from cutaway.lenses.attribution import Attribution, explain
 
 GAP = 0.01
-PRECISIONS = ("fp32", "bf16")
 
 
 def make_network(name: str, weights: Path | None) -> nn.Module:
@@ -139,10 +138,7 @@ def main() -> None:
         f"captum, batch {size}": lambda size=size: captum(network, images, targets, arguments.steps, size)
         for size in (8, 16, 32)
     }
-    for name in PRECISIONS:
-        ways[f"cutaway, {name}"] = lambda name=name: cutaway(
-            network, images, targets, steps=arguments.steps, precision=name
-        )
+    ways["cutaway"] = lambda: cutaway(network, images, targets, steps=arguments.steps)
     ways["captum to the gap"] = lambda: captum(network, images, targets, steps, 16)
     ways["cutaway to the gap"] = lambda: cutaway(network, images, targets, tolerance=GAP)
     times = in_turns(ways, arguments.rounds)
@@ -151,7 +147,7 @@ def main() -> None:
     tell(
         {
             "seconds": {name: round(value, 3) for name, value in times.items()},
-            "equal_steps_times_faster": {name: round(best / times[f"cutaway, {name}"], 2) for name in PRECISIONS},
+            "equal_steps_times_faster": round(best / times["cutaway"], 2),
             "captum_steps_to_gap": steps,
             "captum_gap": gap,
             "cutaway_steps_to_gap": chosen.certificate.check["steps"],
@@ -164,14 +160,13 @@ def main() -> None:
 
 def errors(network: nn.Module, images: Tensor, targets: Tensor, steps: int, many: int) -> dict[str, Any]:
     """How far the maps of `steps` steps are from each other, and from the integral itself."""
-    equal = {name: cutaway(network, images, targets, steps=steps, precision=name) for name in PRECISIONS}
+    ours = cutaway(network, images, targets, steps=steps).values
     theirs = captum(network, images, targets, steps, 16)[0]
     exact = captum(deepcopy(network).double(), images.double(), targets, many, 8)[0].float()
     return {
-        "equal_steps_difference_from_captum": {name: error(found.values, theirs) for name, found in equal.items()},
+        "equal_steps_difference_from_captum": error(ours, theirs),
         "error_captum": error(theirs, exact),
-        "error_cutaway": {name: error(found.values, exact) for name, found in equal.items()},
-        "bf16_difference": equal["bf16"].certificate.check["bf16_difference"],
+        "error_cutaway": error(ours, exact),
     }
 
 

@@ -82,10 +82,11 @@ first.gradients("test:0", truth, "conv1")
 last.gradients("test:0", truth, "conv1")
 
 # %% [markdown]
-# **And for every epoch?** The run's own page has all this with a slider, in one file that needs no network; the curves are beside it as a figure for a paper.
+# **And for every epoch?** The run's own page has all this with a slider, in one file that needs no network; and its curves can be a figure for a paper.
 
 # %%
+from cutaway.pictures import curves_figure
 from cutaway.report import write_page
 
-page = write_page(resnet.folder.path)
-print(page, page.with_name("curves.png").exists())
+print(write_page(resnet.folder.path))
+print(curves_figure(resnet.metrics(), resnet.folder.path / "curves.svg", resnet.name))

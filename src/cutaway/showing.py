@@ -6,12 +6,13 @@ It takes its colours from the notebook around it, so that it can be read on a li
 from __future__ import annotations
 
 import base64
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from html import escape
 from typing import Any, TypeVar
+
+from cutaway.numerals import count, number
 
 T = TypeVar("T")
 _MOST = 8  # entries of a list that are named
@@ -147,9 +148,9 @@ def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}".replace("-", "−")
+        return count(value)
     if isinstance(value, float):
-        return f"{value:.4g}".replace("-", "−")
+        return number(value, 4)
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return _array(value)
     if isinstance(value, Mapping):
@@ -175,15 +176,6 @@ def _array(value: Any) -> str:
 def _listed(items: list[str]) -> str:
     rest = f" … ({len(items):,})" if len(items) > _MOST else ""
     return ", ".join(items[:_MOST]) + rest
-
-
-def png(pixels: Any) -> bytes:
-    """A PNG file of pixels uint8 (H, W, 3) or (H, W)."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
-    return buffer.getvalue()
 
 
 def to_html(card: Card) -> str:

@@ -19,7 +19,7 @@ def test_every_convolution_of_a_run(cutaway: Cutaway, stage: Path, run: Path) ->
     told = cutaway("exemplars", run, stage / "colours", "-k", 4)
     assert (told.code, told.err) == (0, "")
     assert told.out.splitlines()[0].endswith("images of the training split of colours")
-    assert "  0: 8 units, maps 6x6, each place sees 3x3 pixels" in told.out
+    assert "  0: 8 units, maps 6x6, each place sees 3×3 px" in told.out
     assert "replayed: " in told.out
     folder = Path("pictures/exemplars-one-colours")
     assert {path.name for path in folder.glob("*.*")} >= {

@@ -55,7 +55,9 @@ def test_several_methods_are_ranked(cutaway: Cutaway, stage: Path, run: Path) ->
 
 
 def test_all_methods_as_json(cutaway: Cutaway, stage: Path, run: Path) -> None:
-    report = json.loads(cutaway("explain", run, photo(stage), "--method", "all", "--json").out)
+    told = cutaway("explain", run, photo(stage), "--method", "all", "--json")
+    assert told.err == ""
+    report = json.loads(told.out)
     assert set(METHODS) < {row["method"] for row in report["methods"]}
     assert report["best"] in METHODS
 

@@ -54,7 +54,7 @@ def verbs(stage: Path, run: Path) -> dict[str, Verb]:
         "exemplars": Verb(("exemplars", run, photos, *one), "out/certificate.json", True),
         "atlas": Verb(("atlas", run, photos, "--layer", "0", "--no-images"), f"{run.name}/atlas/*/*/atlas.json", True),
         "compare": Verb(("compare", f"{run}@1", run, "--data", photos, "--out", "out"), "out/certificate.json", True),
-        "curves": Verb(("curves", run, "--out", "out.html"), "out.html"),
+        "curves": Verb(("curves", run, "--out", "out.svg"), "out.svg"),
         "doctor": Verb(("doctor", run), f"{run.name}/findings.json"),
         "report": Verb(("report", run, "--out", "out.html"), "out.html", True),
         "audit": Verb(("audit", photos, "--out", "out.html"), "out.html"),

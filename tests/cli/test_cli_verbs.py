@@ -253,10 +253,10 @@ def test_gradients_take_the_predicted_class_by_default(cutaway: Cutaway, run: Pa
     assert json.loads(Path("g/certificate.json").read_text())["parameters"]["target"] == [first["classes"][0]["class"]]
 
 
-@pytest.mark.parametrize(
-    ("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF"), ("html", b"<")]
-)
+@pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_curves(cutaway: Cutaway, run: Path, suffix: str, start: bytes) -> None:
+    if suffix == "pdf":
+        pytest.importorskip("reportlab", reason="pip install 'cutaway[papers]'")
     told = cutaway("curves", run, "--out", f"figures/curves.{suffix}")
     assert told.out == f"figures/curves.{suffix}\n"
     assert Path(told.out.strip()).read_bytes().startswith(start)

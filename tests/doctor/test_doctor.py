@@ -20,6 +20,7 @@ from cutaway.cli.terminal import TerminalWatcher
 from cutaway.doctor import Trial, try_one_batch, try_remedies, watch
 from cutaway.errors import InputError
 from cutaway.models import load_model
+from cutaway.report import write_page
 from cutaway.runs import Run, open_run
 from cutaway.training import Watcher, resume, train
 from cutaway.views.runs import view_record
@@ -112,8 +113,27 @@ def test_the_page_of_the_run_shows_what_the_doctor_found(photos: Path, networks:
     (found, *_) = cutaway.diagnose(run)
     (shown, *_) = view_record(run).findings or ()
     assert (shown.rule, shown.severity, shown.title) == (found.rule, found.severity, found.title)
-    assert "layer 7" in shown.evidence
+    assert ("layer", "7") in shown.evidence
     assert shown.curve == tuple(found.evidence.chart.y if found.evidence.chart else ())
+
+
+def test_findings_are_told_in_chinese_and_kept_in_english(
+    photos: Path, networks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    run = trained(photos, f"{networks}:last_relu", tmp_path, epochs=4, watch=TerminalWatcher())
+    told = "最后一层之后还有激活函数"
+    assert "输出来自" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        main(["doctor", str(run.folder.path)])
+    assert told in capsys.readouterr().out
+    write_page(run, "zh")
+    page = (run.folder.path / "index.html").read_text(encoding="utf-8")
+    assert told in page
+    assert "层 7 · 步 " in page
+    assert "an activation after the last layer" not in page
+    (kept, *_) = json.loads(run.folder.findings.read_text(encoding="utf-8"))["findings"]
+    assert kept["cause"].startswith("an activation after the last layer")
 
 
 def test_a_measured_run_is_diagnosed_anew(photos: Path, networks: Path, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cutaway.numerals import number
 from cutaway.pictures import Scale, to_rgb
-from cutaway.pictures.colours import NOT_FINITE, STEPS, number, oklch_to_rgb, palette, to_indices
+from cutaway.pictures.colours import NOT_FINITE, STEPS, oklch_to_rgb, palette, to_indices
 
 SIGNED, MAGNITUDE = Scale(-2, 2, "signed"), Scale(0, 4, "magnitude")
 

@@ -50,11 +50,11 @@ def read(page: str) -> Outline:
     return outline
 
 
-def test_writes_the_page_and_its_curves(run: Run) -> None:
+def test_writes_the_page_alone(run: Run) -> None:
     path = write_page(run.folder.path)
     assert path == run.folder.path / "index.html"
     assert write_page(run.folder) == write_page(run) == path
-    assert {"curves.html", "curves.png"} <= {file.name for file in run.folder.path.iterdir()}
+    assert not list(run.folder.path.glob("curves*"))
     read(path.read_text(encoding="utf-8"))
 
 
@@ -172,12 +172,39 @@ def test_chart_of_one_point_and_of_equal_values() -> None:
         read(svg)
 
 
+def test_a_chart_says_its_values_below_the_pointer() -> None:
+    chart = (Series("training", (1.0, 2.0), (0.5, 0.75)), Series("validation", (2.0,), (0.625,)))
+    svg = chart_svg(chart, "accuracy", "<epoch>", words("en"), share=True)
+    assert "<title>&lt;epoch&gt; 1: training 50.0%</title>" in svg
+    # From 44 to 428 are two epochs, so that each band is 192 wide and has its epoch in the middle.
+    assert 'x="332.0" y="12" width="192.0" height="172"><title>&lt;epoch&gt; 2: training 75.0%, validation 62.5%' in svg
+    many = (Series("training", tuple(map(float, range(1, 1001))), (0.5,) * 1000),)
+    assert chart_svg(many, "accuracy", "epoch", words("en")).count("<rect") == 200
+
+
+def test_ticks_of_shares_are_shares() -> None:
+    for values, expected in (((0.97, 0.974), ["97.0%", "97.2%"]), ((1.0, 1.0), ["95%", "100%"]), ((0.2, 0.9), ["20%"])):
+        svg = chart_svg((Series("training", (1.0, 2.0), values),), "accuracy", "epoch", words("en"), share=True)
+        ticks = re.findall(r'text-anchor="end">([^<]+)</text>', svg)
+        assert ticks[: len(expected)] == expected
+        assert max(float(tick[:-1]) for tick in ticks) <= 100
+
+
+def test_no_two_ticks_are_called_the_same() -> None:
+    for low, high, expected in ((1.11, 1.128, "1.110"), (0.0, 9.0, "0"), (1e-9, 3e-9, "1e−09"), (0.0, 4e7, "0")):
+        svg = chart_svg((Series("training", (1.0, 2.0), (low, high)),), "loss", "epoch", words("en"))
+        ticks = re.findall(r'text-anchor="end">([^<]+)</text>', svg)
+        assert ticks[0] == expected
+        assert len(set(ticks)) == len(ticks) > 1
+
+
 def test_names_beside_lines_do_not_touch() -> None:
     chart = tuple(Series(name, (0.0, 1.0), (1.0, 0.0)) for name in ("training", "validation"))
     places = [
         float(found)
         for found in re.findall(
-            r'<text class="\w+" x="[\d.]+" y="([\d.]+)"', chart_svg(chart, "loss", "epoch", words("en"))
+            r'<text class="(?:training|validation)" x="[\d.]+" y="([\d.]+)"',
+            chart_svg(chart, "loss", "epoch", words("en")),
         )
     ]
     assert len(places) == 2

@@ -34,7 +34,7 @@ class Touch:
 def test_every_job_is_done_once(tmp_path: Path) -> None:
     heard: list[tuple[str, int, int]] = []
     meter = Meter("counting", 60, 45, lambda *step: heard.append(step))
-    crew(3, range(10), Touch(tmp_path, pause=0.01), meter.tick)
+    crew(3, range(10), Touch(tmp_path, pause=0.2), meter.tick)
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(10))
     assert heard[-1] == ("counting", 60, 60)
     assert len({path.read_text() for path in tmp_path.iterdir()}) > 1

@@ -14,7 +14,8 @@ from serving import Server, Tab
 
 from cutaway import Scope, load_data
 from cutaway.data import Dataset
-from cutaway.pictures.colours import Scale, number, to_rgb
+from cutaway.numerals import number
+from cutaway.pictures.colours import Scale, to_rgb
 
 
 @pytest.fixture(scope="module")

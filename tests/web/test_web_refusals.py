@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,21 @@ def test_what_is_not_there_is_one_sentence(path: str, server: Server) -> None:
     assert answer.status in ((200,) if "lens=" in path else (400, 404))
     assert SAYS[path] in answer.text
     assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("path", [path for path in SAYS if "lens=" not in path])
+def test_a_chinese_page_says_it_in_chinese(path: str, server: Server) -> None:
+    answer = server.ask(f"{path}{'&' if '?' in path else '?'}lang=zh")
+    (told,) = re.findall('<ul class="notes"><li>(.*?)</li>', answer.text)
+    assert re.search("[\u4e00-\u9fff]", told)
+    assert not re.search("[a-z]+ [a-z]+ [a-z]+", told)
+
+
+def test_a_refusal_without_a_page_is_chinese_too(server: Server) -> None:
+    headers = {"Origin": "https://evil.example", "Accept-Language": "zh-CN"}
+    assert server.ask("/runs/one/e3/images/test:0", "POST", headers=headers).text == "拒绝来自其他网站页面的请求"
+    answer = server.ask("/", headers={"Host": "evil.example", "Accept-Language": "zh-CN"})
+    assert answer.text.startswith("该服务器只应答 127.0.0.1:")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from serving import Tab
 
 from cutaway import Scope
 from cutaway.errors import InputError
-from cutaway.pictures.colours import number
+from cutaway.numerals import number
 from cutaway.report import write_report
 
 

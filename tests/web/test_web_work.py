@@ -16,7 +16,7 @@ import pytest
 from serving import Server, Tab
 
 from cutaway import Scope, load_data
-from cutaway.pictures.colours import number
+from cutaway.numerals import number
 from cutaway.web.jobs import Job, Jobs
 
 

@@ -83,7 +83,7 @@ def _lines(found: Comparison, split: str, size: int, say: Words) -> Iterator[str
         yield "\n" + say("compare.matched")
         shrink = (say("compare.layer_of", side="A"), say("compare.layer_of", side="B"))
         yield table([_matched(row, say) for row in figures["units"]], terminal_width(), shrink)
-    yield from (say("terminal.note", note=note) for note in found.certificate.notes)
+    yield from (say("terminal.note", note=say.said(note)) for note in found.certificate.notes)
     yield ""
 
 

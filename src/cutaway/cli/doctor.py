@@ -11,6 +11,7 @@ from cutaway.cli.app import app
 from cutaway.cli.streams import print_json, tell
 from cutaway.cli.training import Json, RunPath
 from cutaway.cli.trust import Factory, Trust, trusting
+from cutaway.numerals import DASH, percent
 from cutaway.words import terminal_words
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def _print_findings(found: Sequence[Finding]) -> None:
     if not found:
         print(say("doctor.nothing"))
     for finding in found:
-        print(f"{say(f'doctor.{finding.severity}')}: {finding.title}  [{finding.rule}]")
-        lines = {"begins": finding.evidence.layer, "cause": finding.cause, "remedy": finding.remedy}
+        print(f"{say(f'doctor.{finding.severity}')}: {say.said(finding.title)}  [{finding.rule}]")
+        lines = {"begins": finding.evidence.layer, "cause": say.said(finding.cause), "remedy": say.said(finding.remedy)}
         for name, text in {**lines, "also": ", ".join(finding.also)}.items():
             if text:
                 print(f"  {say(f'doctor.{name}', text=text)}")
@@ -79,14 +80,14 @@ def _print_one_batch(run: Run) -> None:
     failures = {"one-batch-not-learnt", "not-finite"}
     found = [finding for finding in diagnose(run) if failures & {finding.rule, *finding.also}]
     if found:
-        print("\n" + say("doctor.one_batch_not", title=found[0].title, rule=found[0].rule, **figures))
+        print("\n" + say("doctor.one_batch_not", title=say.said(found[0].title), rule=found[0].rule, **figures))
     else:
         print("\n" + say("doctor.one_batch", **figures))
 
 
 def _tell_trial(trial: Trial) -> None:
     say = terminal_words()
-    reached = trial.problem or say("doctor.reached", loss=f"{trial.loss:.3f}", steps=trial.steps)
+    reached = say.said(trial.problem) or say("doctor.reached", loss=f"{trial.loss:.3f}", steps=trial.steps)
     tell(say("doctor.tried", remedy=trial.remedy, reached=reached))
 
 
@@ -97,8 +98,8 @@ def _print_trials(trials: Sequence[Trial]) -> None:
     rows = [
         {
             "remedy": trial.remedy,
-            "loss": "-" if trial.loss is None else f"{trial.loss:.3f}",
-            "accuracy": "-" if trial.accuracy is None else f"{trial.accuracy:.1%}",
+            "loss": DASH if trial.loss is None else f"{trial.loss:.3f}",
+            "accuracy": percent(trial.accuracy),
             "steps": trial.steps,
             "seconds": f"{trial.seconds:.0f}",
         }

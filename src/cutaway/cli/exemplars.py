@@ -87,10 +87,11 @@ def _lines(found: Exemplars, say: Words) -> Iterator[str]:
     part = say.known("split", found.split.name)
     yield say("exemplars.images", count=f"{len(found.split):,}", split=part, source=found.source)
     for row in plain_layers(found):
-        size, field = ("x".join(map(str, row[name])) for name in ("map", "field"))
+        size, (height, width) = "x".join(map(str, row["map"])), row["field"]
+        sees = say("unit.field_exact" if row["field_exact"] else "unit.field", height=height, width=width)
         constant = say("exemplars.constant", count=row["constant"]) if row["constant"] else ""
         yield "  " + say(
-            "exemplars.layer", layer=row["layer"], units=row["units"], constant=constant, size=size, field=field
+            "exemplars.layer", layer=row["layer"], units=row["units"], constant=constant, size=size, sees=sees
         )
     gap = f"{check['replay_gap']:.1g}"
     yield say("exemplars.replayed", equal=check["replayed_equal"], count=check["replayed"], gap=gap)

@@ -62,7 +62,7 @@ def explain(
     scope = Scope(model, weights=weights, trust=trusting(trust, factory))
     wanted = method or ["grad-cam"]
     found: Explanation | Ranking
-    with TerminalWatcher() as watcher:
+    with TerminalWatcher(quiet=as_json) as watcher:
         if len(wanted) == 1 and wanted[0] != _ALL:
             found = scope.explain(images, wanted[0], target, layer, seed=seed, progress=watcher.work)
         else:
@@ -107,7 +107,7 @@ def _ranked(found: Ranking, say: Words) -> str:
     for row in found.rows:
         numbers = {name: f"{row.numbers[name]:.3f}" if row.numbers else None for name in MEASURES}
         place, seconds = (f"{row.place:.1f}", f"{row.seconds:.2f}") if row.numbers else (None, None)
-        cells = {"method": row.method, "place": place, **numbers, "seconds": seconds, "note": row.note}
+        cells = {"method": row.method, "place": place, **numbers, "seconds": seconds, "note": say.said(row.note)}
         rows.append({say.known("rank", name): cell for name, cell in cells.items()})
     directions = [
         say("rank.high" if larger else "rank.low", measure=say.known("rank", name)) for name, larger in MEASURES.items()

@@ -82,7 +82,7 @@ def predict(
     else:
         _print_ranked(ranked)
     if wrong:
-        raise InputError("; ".join(wrong.values()))
+        raise InputError("; ".join(map(terminal_words().said, wrong.values())))
 
 
 def _unreadable(scope: Scope, images: list[str]) -> dict[str, str]:
@@ -191,26 +191,17 @@ def curves(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")],
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="A .html (interactive), .png, .svg or .pdf file.  [default: RUN/curves.html]"
-        ),
+        typer.Option(metavar="FILE", help="A .svg, .png or .pdf file.  [default: RUN/curves.svg]"),
     ] = None,
 ) -> None:
-    """Draw loss and accuracy over the epochs."""
-    from cutaway.errors import InputError
-    from cutaway.files import write_text
-    from cutaway.pictures import curves_figure, curves_html
+    """Draw loss and accuracy over the epochs, for a paper or a slide."""
+    from cutaway.pictures import curves_figure
     from cutaway.runs import open_run
 
-    record, say = open_run(run), terminal_words()
-    path = out or record.folder.path / "curves.html"
-    if path.suffix == ".html":
-        write_text(path, curves_html(record.metrics(), title=record.name, say=say))
-    elif path.suffix in (".png", ".svg", ".pdf"):
-        with warnings.catch_warnings(record=True) as caught:
-            curves_figure(record.metrics(), path, title=record.name, say=say)
-        for warning in caught:
-            tell(f"cutaway: {warning.message}")
-    else:
-        raise InputError(f"--out is {path}, expected a name ending in .html, .png, .svg or .pdf")
+    record = open_run(run)
+    path = out or record.folder.path / "curves.svg"
+    with warnings.catch_warnings(record=True) as caught:
+        curves_figure(record.metrics(), path, title=record.name, say=terminal_words())
+    for warning in caught:
+        tell(f"cutaway: {warning.message}")
     print(path)

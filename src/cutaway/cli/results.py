@@ -40,7 +40,8 @@ def keep(folder: Path, *works: Callable[[], object]) -> int:
     except Unwritten as error:
         way_out = "" if error.full else "copy the run to where it may be written"
         problem = Unwritten(error.path, error.full, way_out)
-        tell(f"cutaway: {terminal_words()('terminal.not_kept', run=folder, problem=problem)}")
+        say = terminal_words()
+        tell(f"cutaway: {say('terminal.not_kept', run=folder, problem=say.said(problem))}")
         return NOT_KEPT
     return 0
 

@@ -42,8 +42,10 @@ def tell(text: str) -> None:
 
 
 def complain(sentence: str) -> int:
-    """Say what was wrong with the input, and the exit code for it."""
-    tell(f"cutaway: {' '.join(sentence.split())}")
+    """Say what was wrong with the input, in the terminal's language, and the exit code for it."""
+    from cutaway.words import terminal_words
+
+    tell(f"cutaway: {' '.join(terminal_words().said(sentence).split())}")
     return 2
 
 

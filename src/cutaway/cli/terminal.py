@@ -65,13 +65,13 @@ class TerminalWatcher(Watcher):
 
     def note(self, sentence: str) -> None:
         """One line."""
-        self._say(sentence)
+        self._say(self.say.said(sentence))
 
     def quarantined(self, file: str, reason: str) -> None:
         """The first few bad files by name, the rest as a number."""
         self.bad_files += 1
         if self.bad_files <= _SHOWN_BAD_FILES:
-            self._say(self.say("terminal.left_out", file=file, reason=reason))
+            self._say(self.say("terminal.left_out", file=file, reason=self.say.said(reason)))
 
     def work(self, label: str, done: int, total: int) -> None:
         """A bar for a long preparation."""
@@ -127,7 +127,7 @@ class TerminalWatcher(Watcher):
             if finding.severity != "note" and finding.rule not in self.told:
                 self.told.add(finding.rule)
                 severity, command = self.say(f"doctor.{finding.severity}"), f"cutaway doctor {quote(str(folder.path))}"
-                told = {"title": finding.title, "rule": finding.rule, "command": command}
+                told = {"title": self.say.said(finding.title), "rule": finding.rule, "command": command}
                 self._say(self.say("terminal.finding", severity=severity, **told))
 
     def _open(self, label: str, total: int, *columns: ProgressColumn) -> None:

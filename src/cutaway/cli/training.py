@@ -16,6 +16,7 @@ from cutaway.cli.app import app
 from cutaway.cli.streams import print_json, tell
 from cutaway.cli.trust import Factory, Trust, beginning_with, trusting
 from cutaway.errors import InputError
+from cutaway.numerals import percent
 from cutaway.plain import one_line, short, whole
 from cutaway.words import of_terminal, terminal_words
 
@@ -229,7 +230,7 @@ def runs(
     print(table([_run_line(row) for row in rows], terminal_width(), shrink=(say("runs.run"), say("runs.model"))))
     for row in rows:
         if row["status"] == "damaged":
-            tell(f"cutaway: {row['problem']}")
+            tell(f"cutaway: {say.said(row['problem'])}")
 
 
 def _run_line(row: dict[str, Any]) -> dict[str, Any]:
@@ -337,7 +338,7 @@ def _watched(quiet: bool = False) -> Iterator[TerminalWatcher]:
             tell(told)
             raise typer.Exit(128 + (stopped.number or signal.SIGINT)) from stopped
         except Diverged as error:
-            tell(f"cutaway: {error}")
+            tell(f"cutaway: {terminal_words().said(error)}")
             raise typer.Exit(1) from error
 
 
@@ -378,13 +379,9 @@ def _print_evaluation(result: dict[str, Any]) -> None:
         {
             say("report.class"): row["class"],
             say("report.images"): row["images"],
-            say("report.precision"): _share(row["precision"]),
-            say("report.recall"): _share(row["recall"]),
+            say("report.precision"): percent(row["precision"]),
+            say("report.recall"): percent(row["recall"]),
         }
         for row in result["classes"]
     ]
     print(table(rows, terminal_width(), shrink=(say("report.class"),)))
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"

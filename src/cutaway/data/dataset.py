@@ -11,7 +11,8 @@ import numpy as np
 
 from cutaway.data.facts import data_facts
 from cutaway.data.part import Split
-from cutaway.showing import Card, Shown, Still, Table, png
+from cutaway.pictures.stills import png
+from cutaway.showing import Card, Shown, Still, Table
 
 _CLASSES, _IMAGES, _SIDE = 20, 8, 56  # what a notebook shows: classes, images of each, and pixels of their side
 
@@ -76,7 +77,7 @@ class Dataset(Shown):
         counts = [int((split.labels == label).sum()) for split in self.splits.values()]
         first = next(iter(self.splits.values()))
         found = first.images[np.flatnonzero(first.labels == label)[:_IMAGES]]
-        strip = Still(png(_strip(found)), f"images of {self.classes[label]}") if len(found) else ""
+        strip = Still(png(_strip(found), level=4), f"images of {self.classes[label]}") if len(found) else ""
         return (self.classes[label], *counts, strip)
 
     def describe(self) -> dict[str, Any]:

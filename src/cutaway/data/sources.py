@@ -12,7 +12,6 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from cutaway.data.cache import Progress
 from cutaway.data.parallel import usable_cores
@@ -23,6 +22,7 @@ from cutaway.data.shapes import load_shapes
 from cutaway.data.stores import ArrayImages
 from cutaway.errors import InputError
 from cutaway.files import cache_folder, write_bytes
+from cutaway.pictures.stills import picture_of
 
 BUILT_IN = ("fashion-mnist", "mnist", "cifar10", "cifar100", "shapes")
 SYSTEM = (Path("/usr/share/datasets"), Path("/usr/local/share/datasets"))
@@ -105,7 +105,7 @@ def _as_asked(images: np.ndarray, size: int | None, channels: int | None) -> np.
         return images
 
     def work(pixels: np.ndarray) -> np.ndarray:
-        image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+        image = picture_of(pixels)
         return to_array(fit(to_mode(image, "L" if shape[0] == 1 else "RGB"), shape[1:]))
 
     with ThreadPoolExecutor(usable_cores()) as pool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cutaway.numerals import in_words
 from cutaway.showing import Shown
 
 
@@ -52,16 +53,6 @@ class Certificate(Shown):
 
     def line(self) -> str:
         """One line for a picture's caption: method, checks, seed."""
-        checks = [f"{name.replace('_', ' ')} {_number(value)}" for name, value in self.check.items()]
+        checks = [f"{name.replace('_', ' ')} {in_words(value)}" for name, value in self.check.items()]
         seed = [] if self.seed is None else [f"seed {self.seed}"]
         return "  ·  ".join([self.method, *checks, *seed])
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, (list, tuple)):
-        return " ".join(_number(item) for item in value[:4]) + (" ..." if len(value) > 4 else "")
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_number(item)}" for name, item in value.items())
-    return str(value)

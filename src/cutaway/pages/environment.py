@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 
+from cutaway.numerals import count, in_words, number, percent, short_count
 from cutaway.pages.chart import chart_svg, spark_svg
 from cutaway.pages.filters import FILTERS
 from cutaway.pages.histogram import histogram_svg
 from cutaway.pages.scale import scale_png
-from cutaway.pictures.colours import number
-from cutaway.views.run import percent
+from cutaway.pictures.stills import data_url
 from cutaway.words import LANGUAGES, Words
 
 
@@ -46,11 +46,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": number_or_dash,
+        "number": number,
         "percent": percent,
         "count": count,
         "source": source,
+        "said": said,
         "scale_bar": scale_png,
+        "in_words": in_words,
         "level": level,
         "short_count": short_count,
         **FILTERS,
@@ -62,37 +64,13 @@ def _environment() -> Environment:
 
 def source(picture: bytes | str) -> str:
     """What an `<img>` has for its source: an address as it is, PNG bytes as a data URL."""
-    return picture if isinstance(picture, str) else f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    return picture if isinstance(picture, str) else data_url(picture)
 
 
-def number_or_dash(value: float | None) -> str:
-    """A value as on a scale; a dash for what was not measured.
-
-    >>> number_or_dash(-0.12345), number_or_dash(None)
-    ('−0.123', '–')
-    """
-    return "–" if value is None else number(value)
-
-
-def count(value: int | None) -> str:
-    """A whole number with its thousands apart.
-
-    >>> count(14777098)
-    '14,777,098'
-    """
-    return "–" if value is None else f"{value:,}"
-
-
-def short_count(value: int) -> str:
-    """A large whole number by its first digits: thousands, millions, billions.
-
-    >>> short_count(864), short_count(10_838_016), short_count(4_100_000_000)
-    ('864', '10.8 M', '4.1 G')
-    """
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {letter}"
-    return str(value)
+@pass_context
+def said(context: Context, sentence: object) -> str:
+    """What a finding, a note or an error says in English, in the language of the page."""
+    return str(context["words"].said(sentence))
 
 
 def level(share: float) -> int:

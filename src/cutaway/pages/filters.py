@@ -6,8 +6,6 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-from cutaway.pictures.colours import number
-
 
 def zoom(still: Any, wanted: int) -> int:
     """The whole number that brings a picture's longer side near to `wanted` pixels, at least 1."""
@@ -25,15 +23,6 @@ def known_numbers(values: Any) -> list[float]:
     return [float(value) for value in values if value is not None and value == value]
 
 
-def plain_value(value: Any) -> str:
-    """A check of a certificate as a few words."""
-    if isinstance(value, float):
-        return number(value)
-    if isinstance(value, (list, tuple)):
-        return " ".join(plain_value(item) for item in value[:4]) + (" …" if len(value) > 4 else "")
-    return str(value)
-
-
 def shell(value: object) -> str:
     """A path or name as a word of a command that people copy.
 
@@ -48,5 +37,4 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "zoom": zoom,
     "whole": whole,
     "known_numbers": known_numbers,
-    "plain_value": plain_value,
 }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from cutaway.pictures.colours import number
+from cutaway.numerals import number
 
 WIDTH, HEIGHT, FOOT = 360, 96, 16
 

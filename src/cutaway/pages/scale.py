@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
-import numpy as np
-from PIL import Image
-
 from cutaway.pictures.colours import STEPS, Scale, palette
+from cutaway.pictures.stills import data_url, png
 
 
 def scale_png(scale: Scale) -> str:
     """The colours of `scale` from low to high, a pixel each, as a data URL."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(palette(scale.kind)[None, :STEPS])).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_url(png(palette(scale.kind)[None, :STEPS]))

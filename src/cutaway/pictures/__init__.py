@@ -1,7 +1,8 @@
 """Pictures: arrays to RGB, with numbers on every scale. They know no torch."""
 
 from cutaway.pictures.colours import Scale, to_rgb
-from cutaway.pictures.curves import Curves, Series, curves_figure, curves_html, read_curves
+from cutaway.pictures.curves import Curves, Series, read_curves
+from cutaway.pictures.figure import curves_figure
 from cutaway.pictures.grids import channel_grid, image_grid, kernel_grid, network_figure
 from cutaway.pictures.mosaic import Layout, Mosaic, mosaic
 from cutaway.pictures.picture import Picture
@@ -16,7 +17,6 @@ __all__ = [
     "Series",
     "channel_grid",
     "curves_figure",
-    "curves_html",
     "image_grid",
     "kernel_grid",
     "mosaic",

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 Kind = Literal["signed", "magnitude"]
 Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 STEPS = 251  # colours of a scale; odd, so that zero has one of its own in the middle
 NOT_FINITE, HATCH, GAP = 253, 254, 255  # palette entries that are no values
@@ -155,15 +154,3 @@ _CONES_TO_RGB = np.array(
         [-0.0041960863, -0.7034186147, 1.7076147010],
     ]
 )
-
-
-def number(value: float) -> str:
-    """A value as it stands on a scale: three digits, a true minus sign.
-
-    >>> number(-0.12345), number(0.0), number(1234.5)
-    ('−0.123', '0', '1230')
-    """
-    text = f"{value:.3g}"
-    if "e" in text and 1e-4 <= abs(value) < 1e6:
-        text = f"{float(text):f}".rstrip("0").rstrip(".")
-    return text.replace("-", "−")

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.errors import InputError
-from cutaway.pictures.colours import ACCENT, INK, PAPER, RULE, Bytes, number
+from cutaway.numerals import number
+from cutaway.pictures.colours import ACCENT, INK, PAPER, RULE, Bytes
 from cutaway.pictures.mosaic import whole_zoom
 from cutaway.pictures.picture import LABEL_SIZE, Label, Picture, framed
 from cutaway.pictures.text import shortened, text_width

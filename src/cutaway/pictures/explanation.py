@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.errors import InputError
-from cutaway.pictures.colours import FAINT, INK, PAPER, Bytes, Kind, Scale, number, palette, to_indices, to_rgb
+from cutaway.numerals import number
+from cutaway.pictures.colours import FAINT, INK, PAPER, Bytes, Kind, Scale, palette, to_indices, to_rgb
+from cutaway.pictures.exemplars import colours
 from cutaway.pictures.mosaic import Layout, place, whole_zoom
 from cutaway.pictures.picture import LABEL_SIZE, Label, Picture, framed
 from cutaway.pictures.text import shortened
@@ -151,8 +153,7 @@ def _tile(image: Bytes, tile: Tile) -> Bytes:
 
 def _colours(image: NDArray[np.uint8]) -> Bytes:
     """Uint8 (C, H, W) as (H, W, 3)."""
-    three = np.repeat(image[:1], 3, axis=0) if image.shape[0] < 3 else image[:3]
-    return three.transpose(1, 2, 0)
+    return colours(image).transpose(1, 2, 0)
 
 
 def _placed(tiles: Sequence[Bytes], layout: Layout, zoom: int, below: int = LINE) -> Bytes:

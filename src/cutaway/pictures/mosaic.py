@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cutaway.pictures.colours import GAP, HATCH, Bytes, Kind, Scale, palette, to_indices
+from cutaway.pictures.stills import png
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,7 @@ class Mosaic:
         """As a PNG of one byte a pixel whose gaps are transparent, for pages in light and dark."""
         image = Image.fromarray(self.entries)
         image.putpalette(palette(self.kind).tobytes())
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG", transparency=GAP, compress_level=7)
-        return buffer.getvalue()
+        return png(image, level=7, transparency=GAP)
 
 
 def mosaic(maps: NDArray[Any], scale: Scale, layout: Layout, zoom: int) -> Mosaic:

@@ -10,9 +10,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cutaway.files import write_bytes
-from cutaway.pictures.colours import FAINT, INK, PAPER, STEPS, Bytes, Scale, number, palette
+from cutaway.numerals import number
+from cutaway.pictures.colours import FAINT, INK, PAPER, STEPS, Bytes, Scale, palette
+from cutaway.pictures.stills import png
 from cutaway.pictures.text import NO_FONT, font_for, plain, text_width, writable
-from cutaway.showing import Card, Shown, Still, png
+from cutaway.showing import Card, Shown, Still
 
 MARGIN, TITLE_SIZE, LABEL_SIZE = 12, 13, 10
 BAR_WIDTH, BAR_HEIGHT = 176, 8
@@ -34,7 +36,7 @@ class Picture(Shown):
 
     def png(self) -> bytes:
         """The picture as a PNG file."""
-        return png(self.pixels)
+        return png(self.pixels, level=4)
 
     def save(self, path: str | Path) -> Path:
         """Write it to `path` as a PNG, atomically."""

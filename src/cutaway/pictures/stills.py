@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Still:
     @property
     def uri(self) -> str:
         """The picture as a `data:` address."""
-        return f"data:{self.media};base64,{base64.b64encode(self.data).decode()}"
+        return data_url(self.data, self.media)
 
     @property
     def pixels(self) -> Bytes:
@@ -46,7 +47,7 @@ class Still:
     @classmethod
     def png(cls, pixels: NDArray[np.uint8]) -> Still:
         """Of pixels uint8 (H, W) or (H, W, 3), to the last bit."""
-        return _encoded(Image.fromarray(np.ascontiguousarray(pixels)), "image/png")
+        return cls(png(pixels), "image/png", *pixels.shape[:2])
 
     @classmethod
     def read(cls, data: bytes) -> Still:
@@ -57,20 +58,43 @@ class Still:
 
 def small_still(image: NDArray[np.uint8], side: int = SIDE) -> Still:
     """An image (C, H, W) as a still: to the last bit up to `EXACT` pixels a side, else a JPEG of at most `side`."""
-    found = Image.fromarray(np.ascontiguousarray(image[0] if len(image) < 3 else image[:3].transpose(1, 2, 0)))
+    found = picture_of(image)
     if max(found.size) <= EXACT:
-        return _encoded(found, "image/png")
+        return Still(png(found), "image/png", found.height, found.width)
     found.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return _encoded(found, "image/jpeg")
+    return Still(jpeg(found, _QUALITY), "image/jpeg", found.height, found.width)
 
 
-def _encoded(image: Image.Image, media: str) -> Still:
+def picture_of(image: NDArray[np.uint8]) -> Image.Image:
+    """An image (C, H, W), grey if it has fewer than three channels, as Pillow's."""
+    return Image.fromarray(np.ascontiguousarray(image[0] if len(image) < 3 else image[:3].transpose(1, 2, 0)))
+
+
+def png(picture: Image.Image | NDArray[np.uint8], level: int = 6, **options: Any) -> bytes:
+    """A PNG file.
+
+    Args:
+        picture: Pillow's, or pixels uint8 (H, W) or (H, W, 3).
+        level: how hard to compress, 0 to 9.
+        options: of Pillow's writer, such as `transparency`.
+    """
+    if not isinstance(picture, Image.Image):
+        picture = Image.fromarray(np.ascontiguousarray(picture))
     buffer = io.BytesIO()
-    if media == "image/png":
-        image.save(buffer, "PNG", compress_level=6)
-    else:
-        image.save(buffer, "JPEG", quality=_QUALITY)
-    return Still(buffer.getvalue(), media, image.height, image.width)
+    picture.save(buffer, "PNG", compress_level=level, **options)
+    return buffer.getvalue()
+
+
+def jpeg(picture: Image.Image, quality: int) -> bytes:
+    """A JPEG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def data_url(content: bytes, media: str = "image/png") -> str:
+    """A picture's file as an address that holds it."""
+    return f"data:{media};base64,{base64.b64encode(content).decode()}"
 
 
 def packed(parts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""Words on pictures: Pillow's and matplotlib's own font, and one with Chinese signs if the system has it."""
+"""Words on pictures: Pillow's own font, and one with Chinese signs if the system has it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMES = (
 def font(size: int, wide: bool = False) -> Font:
     """The font for labels, at `size` pixels; `wide` asks for one with Chinese characters."""
     path = wide_font() if wide else None
-    return ImageFont.truetype(str(path), size, index=_face(path)) if path else ImageFont.load_default(size)
+    return ImageFont.truetype(str(path), size, index=collection_face(path)) if path else ImageFont.load_default(size)
 
 
 def font_for(text: str, size: int = 10) -> Font | None:
@@ -41,36 +41,13 @@ def writable(text: str) -> str:
     return text if font_for(text) else "".join(letter if _is_narrow(letter) else "?" for letter in text)
 
 
-def _is_narrow(letter: str) -> bool:
-    return ord(letter) < 0x250 or letter == "…"
-
-
-def needs_wide_font(text: str) -> bool:
-    """Whether `text` has signs that the font of matplotlib does not have.
-
-    >>> needs_wide_font("1-甲"), needs_wide_font("Müller, α = 0.5 …")
-    (True, False)
-    """
-    return any(ord(letter) >= 0x1100 and not 0x2000 <= ord(letter) < 0x2E80 for letter in text)
-
-
-def writable_in_figures(text: str) -> str:
-    """`text` with `?` for each sign that matplotlib has no font for on this system."""
-    if not needs_wide_font(text) or figure_fonts()[1:]:
-        return text
-    return "".join("?" if needs_wide_font(letter) else letter for letter in text)
-
-
 @cache
-def figure_fonts() -> tuple[str, ...]:
-    """The families with which matplotlib writes: its own, then one with Chinese signs if the system has it."""
-    from matplotlib.font_manager import FontProperties, fontManager
-
-    path = wide_font()
-    if path is None:
-        return ("DejaVu Sans",)
-    fontManager.addfont(str(path))
-    return ("DejaVu Sans", FontProperties(fname=str(path)).get_name())
+def _is_narrow(letter: str) -> bool:
+    """Whether Pillow's font has `letter`: it draws the same box for all that it has not."""
+    if letter.isascii():
+        return True
+    own = ImageFont.load_default(12)
+    return bytes(own.getmask(letter)) != bytes(own.getmask("\uffff"))
 
 
 def text_width(text: str, size: int) -> int:
@@ -100,7 +77,7 @@ def wide_font() -> Path | None:
 
 
 @cache
-def _face(path: Path) -> int:
+def collection_face(path: Path) -> int:
     """Which font of a collection has the Chinese forms of signs that Japanese writes differently; else the first."""
     faces = range(5 if path.suffix == ".ttc" else 1)
     for face in faces:

@@ -52,9 +52,3 @@ class Book:
             return found[0] if found[1].partition("?")[0] in {"", *self.pages} else ""
 
         return _LINK.sub(link, html)
-
-
-def unpacked(text: str) -> dict[str, Any]:
-    """The pages in what `Book.packed` gave."""
-    packed = json.loads(text)
-    return {} if packed is None else dict(json.loads(gzip.decompress(base64.b64decode(packed))))

@@ -88,14 +88,14 @@ class _Report:
         try:
             data = load_recorded(self.run, progress=self.progress)
         except InputError as error:
-            self.notes.append(self.say("report.no_data", reason=error))
+            self.notes.append(self.say("report.no_data", reason=self.say.said(error)))
             return
         try:
             scope = Scope(f"{self.run.folder.path}@{self.epoch}", trust=self.trust)
         except InputError as error:
             if isinstance(self.trust, str):
                 raise  # who named a factory wants that network
-            self.notes.append(self.say("report.no_network", reason=error))
+            self.notes.append(self.say("report.no_network", reason=self.say.said(error)))
             return
         self._images(scope, data)
         other = against or self._first_epoch()

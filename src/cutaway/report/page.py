@@ -11,19 +11,18 @@ from typing import Any
 from markupsafe import Markup
 
 from cutaway.files import write_text
+from cutaway.numerals import number, percent
 from cutaway.pages import EPOCH, Crumb, Shell, Slider, asset
 from cutaway.pages import render as render_template
-from cutaway.pages.environment import number_or_dash
-from cutaway.pictures.curves import curves_figure, curves_html
 from cutaway.report.book import Book
 from cutaway.runs import Run, RunFolder, open_run
 from cutaway.views.confusion import confusion_of
-from cutaway.views.run import RunView, percent, view_run
+from cutaway.views.run import RunView, view_run
 from cutaway.words import DEFAULT, Words, words
 
 
 def write_page(run: Run | RunFolder | str | Path, language: str = DEFAULT) -> Path:
-    """Write `index.html` (everything inside), and `curves.html` and `curves.png` beside it, into the run folder.
+    """Write `index.html`, everything inside, into the run folder.
 
     Args:
         run: the run or its folder.
@@ -37,9 +36,7 @@ def write_page(run: Run | RunFolder | str | Path, language: str = DEFAULT) -> Pa
     """
     if not isinstance(run, Run):
         run = open_run(run.path if isinstance(run, RunFolder) else run)
-    metrics, say = run.metrics(), words(language)
-    write_text(run.folder.page.with_name("curves.html"), curves_html(metrics, run.name, say=say))
-    curves_figure(metrics, run.folder.page.with_name("curves.png"))
+    say = words(language)
     write_text(run.folder.page, render(view_run(run, say), say))
     return run.folder.page
 
@@ -94,4 +91,4 @@ def _frames_json(view: RunView, say: Words) -> str:
 
 def _epoch_line(line: Mapping[str, Any], say: Words) -> str:
     loss, accuracy = line.get("val_loss"), line.get("val_accuracy")
-    return say("report.epoch_line", loss=number_or_dash(loss), accuracy=percent(accuracy))
+    return say("report.epoch_line", loss=number(loss), accuracy=percent(accuracy))

@@ -16,8 +16,8 @@ from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.faithfulness import scrambled, spearman
 from cutaway.lenses.targets import Targets
+from cutaway.numerals import number
 from cutaway.pictures import Picture
-from cutaway.pictures.colours import number
 from cutaway.pictures.explanation import explanation_figure
 from cutaway.scope.inputs import Images
 from cutaway.scope.result import Result

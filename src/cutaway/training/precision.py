@@ -18,7 +18,6 @@ from cutaway.computing.small_maps import small_maps
 from cutaway.errors import InputError
 from cutaway.files import alone, cache_folder, explain_disk_errors, read_json, write_json
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 _PROBE_STEPS = 2
 _PATIENCE = 30.0  # seconds for another process to write a few lines
 

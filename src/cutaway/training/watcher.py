@@ -21,8 +21,8 @@ class Watcher:
     def work(self, label: str, done: int, total: int) -> None:
         """Progress of a long preparation."""
 
-    def begin(self, steps: int, steps_an_epoch: int, epochs: int, batch_size: int) -> None:
-        """Training begins after `steps` steps."""
+    def begin(self, steps: int, steps_an_epoch: int, total: int, batch_size: int) -> None:
+        """Training begins after `steps` steps of `total`, which all epochs take together."""
 
     def step(self, loss: float, accuracy: float) -> None:
         """One optimizer step, with the running means of its epoch."""

@@ -14,6 +14,7 @@ from cutaway.care.audit import Audit
 from cutaway.care.findings import Finding, find, remedy
 from cutaway.data.dataset import Quarantined
 from cutaway.data.decode import Undecodable, glimpse, read
+from cutaway.numerals import rounded
 from cutaway.views.thumb import Thumb, thumb
 from cutaway.words import Words
 
@@ -204,7 +205,7 @@ def _strip(
     order = np.argsort(values, kind="stable")
     chosen = {"least": order[:STRIP], "most": order[::-1][:STRIP]}
     shown = [
-        (words(f"audit.{figure}.{end}"), tuple(_named(audited, int(i), _figure(float(values[i]))) for i in places))
+        (words(f"audit.{figure}.{end}"), tuple(_named(audited, int(i), rounded(float(values[i]))) for i in places))
         for wanted, (end, places) in zip(ends, chosen.items(), strict=True)
         if wanted
     ]
@@ -214,15 +215,11 @@ def _strip(
     return Strip(
         words(f"audit.{figure}.title"),
         words(f"audit.{figure}.note"),
-        _figure(low),
-        _figure(high),
+        rounded(low),
+        rounded(high),
         tuple((heights / heights.max()).round(3).tolist()),
         tuple(shown),
     )
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def _bad(root: Path, item: Quarantined) -> Named:

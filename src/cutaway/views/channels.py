@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.pictures.colours import Scale, number
+from cutaway.numerals import number
+from cutaway.pictures.colours import Scale
 from cutaway.views.sprite import Sprite, Tile, map_sprite
 from cutaway.words import Words
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 
 from cutaway.errors import InputError
@@ -20,6 +18,7 @@ from cutaway.pictures.colours import Scale, finite_range
 from cutaway.pictures.grids import choose, kernel_groups
 from cutaway.pictures.mosaic import Layout, Mosaic, mosaic, place, whole_zoom
 from cutaway.pictures.snapshot import snapshot_scales
+from cutaway.pictures.stills import picture_of, png
 from cutaway.runs import Run, RunFolder
 from cutaway.runs.checked import check
 from cutaway.runs.sealed import unbroken
@@ -152,16 +151,9 @@ def _probes(snapshot: Snapshot) -> tuple[Probe, ...]:
     zoom = whole_zoom(max(images.shape[2:]), 112)
     labels = [*snapshot.labels, *[""] * len(images)]
     return tuple(
-        Probe(label, _photograph(image), (image.shape[1], image.shape[2]), zoom)
+        Probe(label, png(picture_of(image)), (image.shape[1], image.shape[2]), zoom)
         for image, label in zip(images[:MAX_PROBES], labels, strict=False)
     )
-
-
-def _photograph(image: NDArray[np.uint8]) -> bytes:
-    colours = image[0] if len(image) == 1 else image[:3].transpose(1, 2, 0)
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(colours)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _strips(snapshots: Mapping[int, Snapshot], say: Words) -> tuple[Strip, ...]:

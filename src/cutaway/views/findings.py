@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cutaway.numerals import number
 from cutaway.runs import Run
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the doctor says: severity, title, evidence with a small curve, cause and remedy."""
+    """What the doctor says: severity, title, evidence by name with a small curve, cause and remedy."""
 
     rule: str
     severity: str
     title: str
-    evidence: tuple[str, ...]
+    evidence: tuple[tuple[str, str], ...]
     curve: tuple[float, ...]
-    curve_of: str
+    curve_of: tuple[str, ...]
     cause: str
     remedy: str
 
@@ -38,13 +39,13 @@ def _finding(entry: Mapping[str, Any]) -> Finding:
         rule=str(entry.get("rule") or ""),
         severity=str(entry.get("severity") or ""),
         title=str(entry.get("title") or ""),
-        evidence=tuple(f"{key} {_words(value)}" for key, value in numbers.items() if value is not None),
+        evidence=tuple((key, _words(value)) for key, value in numbers.items() if value is not None),
         curve=curve,
-        curve_of=f"{chart.get('y_label', '')} / {chart.get('x_label', '')}",
+        curve_of=tuple(str(chart.get(axis, "")) for axis in ("y_label", "x_label")),
         cause=str(entry.get("cause") or ""),
         remedy=str(entry.get("remedy") or ""),
     )
 
 
 def _words(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return number(value, 4) if isinstance(value, float) else str(value)

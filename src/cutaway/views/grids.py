@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cutaway.pictures.colours import number
+from cutaway.numerals import number
 from cutaway.pictures.mosaic import whole_zoom
 from cutaway.views.layer import LayerView, Sheet
 from cutaway.views.sprite import Sprite, Tile

@@ -44,7 +44,7 @@ class LayerView:
     """All that the page of a layer shows besides its grids.
 
     Attributes:
-        layer, kind, channels, map_size, field: as of a unit.
+        layer, kind, channels, map_size, field, field_exact: as of a unit.
         rows: one for each channel, by number.
         previous, following: the layers before and after it in the atlas; None at the ends.
     """
@@ -54,6 +54,7 @@ class LayerView:
     channels: int
     map_size: tuple[int, int]
     field: tuple[int, int]
+    field_exact: bool
     rows: tuple[ChannelRow, ...]
     previous: str | None
     following: str | None
@@ -109,6 +110,7 @@ def view_layer(atlas: Atlas, layer: str) -> LayerView:
         channels=found.channels,
         map_size=found.size,
         field=found.field,
+        field_exact=found.exact,
         rows=tuple(_rows(atlas, found)),
         previous=names[position - 1] if position else None,
         following=names[position + 1] if position + 1 < len(names) else None,

@@ -9,7 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from cutaway.errors import InputError
-from cutaway.pictures.colours import number
+from cutaway.numerals import number, percent
 from cutaway.pictures.curves import Curves, read_curves
 from cutaway.runs import EvaluationRecord, Run, RunInfo, best_line, best_of, readable
 from cutaway.views.film import Film, build_film
@@ -88,7 +88,7 @@ def view_run(run: Run, say: Words | None = None) -> RunView:
     info, epochs, problems = run.info, run.metrics("epoch"), list[str]()
     evaluation, findings = run.first_evaluation(problems), readable(partial(read_findings, run), problems)
     layers, reason = _layers(run)
-    shapes = [say("note.shapes", reason=reason)] if reason else []
+    shapes = [say("note.shapes", reason=say.said(reason))] if reason else []
     notes = [*problems, *notes_of(info, evaluation, say), *shapes]
     return RunView(
         name=run.name,
@@ -127,15 +127,6 @@ def run_row(run: Run) -> dict[str, Any]:
         "measured on": f"val ({_size(info, 'val', words())})" if best else None,
         "problem": info.get("problem") or None,
     }
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share as a percentage; a dash for what was not measured.
-
-    >>> percent(0.91234), percent(None), percent(0.91234, 2)
-    ('91.2%', '–', '91.23%')
-    """
-    return "–" if share is None else f"{share:.{digits}%}"
 
 
 def split_size(info: RunInfo, split: str) -> int | None:
@@ -188,13 +179,14 @@ def duration(seconds: float, say: Words | None = None) -> str:
 def facts_of(info: RunInfo, say: Words) -> list[tuple[str, str]]:
     """Name and value of everything that went in."""
     data, model = info["data"], info["model"]
+    plan = {**info.get("plan", {}), "reason": say.said(info.get("plan", {}).get("reason", ""))}
     sizes = [f"{say.known('split', name)} {split['size']:,}" for name, split in data.get("splits", {}).items()]
     facts = {
         "data": str(data.get("source", "")),
         "images": f"{', '.join(sizes)} · {'×'.join(map(str, data.get('shape', [])))}",
         "model": f"{model.get('spec', '')} {_options(model.get('options', {}), say)}".strip(),
         "recipe": _options(info.get("recipe", {}), say),
-        "machine": _options({**info.get("plan", {}), **info.get("environment", {})}, say),
+        "machine": _options({**plan, **info.get("environment", {})}, say),
         "started": str(info.get("started", "")),
     }
     return [(say(f"fact.{name}"), value) for name, value in facts.items() if value]
@@ -202,7 +194,9 @@ def facts_of(info: RunInfo, say: Words) -> list[tuple[str, str]]:
 
 def _options(values: Mapping[str, Any], say: Words) -> str:
     plain = {key: value for key, value in values.items() if isinstance(value, (str, int, float)) and value != ""}
-    return " · ".join(f"{key.replace('_', ' ')} {_value(value, say)}" for key, value in plain.items())
+    return " · ".join(
+        f"{say.known('machine', key).replace('_', ' ')} {_value(value, say)}" for key, value in plain.items()
+    )
 
 
 def _value(value: str | float, say: Words) -> str:
@@ -219,7 +213,7 @@ def notes_of(info: RunInfo, evaluation: EvaluationRecord | None, say: Words) -> 
     notes += info["model"].get("warnings", [])
     bad = info["data"]["quarantine"]
     if bad:
-        notes.append(say("note.quarantine", count=len(bad), file=bad[0]["file"], reason=bad[0]["reason"]))
+        notes.append(say("note.quarantine", count=len(bad), file=bad[0]["file"], reason=say.said(bad[0]["reason"])))
     return [*notes, *info["data"]["notes"]]
 
 

@@ -31,7 +31,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class RunLine:
-    """One run in the list; `problem` says why the rest is missing."""
+    """One run in the list; `problems` say why the rest is missing."""
 
     name: str
     status: str = ""
@@ -42,7 +42,7 @@ class RunLine:
     measured: tuple[Measured, ...] = ()
     curve: tuple[float, ...] = ()
     started: str = ""
-    problem: str = ""
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ def list_lines(runs: Iterable[Run]) -> list[RunLine]:
             lines.append(run_line(run))
         except (InputError, OSError) as error:
             if run.folder.path.exists():
-                lines.append(RunLine(run.name, problem=str(error)))
+                lines.append(RunLine(run.name, problems=(str(error),)))
     return lines
 
 
@@ -87,7 +87,7 @@ def run_line(run: Run) -> RunLine:
         measured=measured,
         curve=tuple(line["val_accuracy"] for line in epochs if line.get("val_accuracy") is not None),
         started=info.get("started", ""),
-        problem="; ".join([*problems, *([info["problem"]] if info.get("problem") else [])]),
+        problems=(*problems, *([info["problem"]] if info.get("problem") else [])),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -158,7 +159,8 @@ class UnitView:
         layer, channel: which.
         kind: the class of the layer's module.
         channels: how many units the layer has.
-        map_size: height and width of its map; field: of what one place sees, in pixels.
+        map_size: height and width of its map.
+        field: height and width of what one place sees, in pixels; None where nobody knows.
         field_exact: whether `field` is exact, or the most that it can be.
         best, least, quantiles: real patches; quantiles from high to low.
         imagined: imagined images.
@@ -171,18 +173,18 @@ class UnitView:
     kind: str
     channels: int
     map_size: tuple[int, int]
-    field: tuple[int, int]
+    field: tuple[int, int] | None
     field_exact: bool
-    best: tuple[PatchView, ...]
-    least: tuple[PatchView, ...]
-    quantiles: tuple[PatchView, ...]
-    imagined: tuple[ImaginedView, ...]
-    kernel: KernelView | None
-    statistics: StatisticsView | None
-    votes: tuple[VoteView, ...]
-    incoming: tuple[WeightView, ...]
-    outgoing: tuple[WeightView, ...]
-    certificates: Mapping[str, Mapping[str, Any]]
+    best: tuple[PatchView, ...] = ()
+    least: tuple[PatchView, ...] = ()
+    quantiles: tuple[PatchView, ...] = ()
+    imagined: tuple[ImaginedView, ...] = ()
+    kernel: KernelView | None = None
+    statistics: StatisticsView | None = None
+    votes: tuple[VoteView, ...] = ()
+    incoming: tuple[WeightView, ...] = ()
+    outgoing: tuple[WeightView, ...] = ()
+    certificates: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 def view_unit(atlas: Atlas, layer: str, channel: int) -> UnitView:

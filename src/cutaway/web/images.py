@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cutaway.errors import InputError
 from cutaway.files import Unreadable, read_bytes, write_bytes
+from cutaway.pictures.stills import picture_of, png
 from cutaway.plain import short, whole
 from cutaway.web.here import MAX_NUMBER, Here
 from cutaway.web.security import MAX_UPLOAD
@@ -49,10 +48,7 @@ class Chosen:
 
     def png(self) -> bytes:
         """As a PNG, a pixel a pixel."""
-        colours = self.pixels[0] if len(self.pixels) == 1 else self.pixels[:3].transpose(1, 2, 0)
-        buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(colours)).save(buffer, "PNG")
-        return buffer.getvalue()
+        return png(picture_of(self.pixels))
 
 
 def chosen_image(here: Here, subject: Subject) -> Chosen | None:

@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cutaway.plain import whole
+from cutaway.words import choose, words
 
 NAMES = ("127.0.0.1", "localhost", "[::1]")
 MAX_UPLOAD = 20_000_000  # bytes of one request
@@ -58,7 +59,8 @@ class Guard:
         reason = self._refusal(scope["method"], Headers(scope=scope))
         if reason:
             code, sentence = reason
-            await PlainTextResponse(sentence, code, HEADERS)(scope, receive, send)
+            say = words(choose(Headers(scope=scope).get("accept-language")))
+            await PlainTextResponse(say.said(sentence), code, HEADERS)(scope, receive, send)
             return
         await self.app(scope, _limited(receive), _with_policy(send))
 

@@ -145,11 +145,11 @@ def _telling(report: Report) -> Watcher:
         def work(self, label: str, done: int, total: int) -> None:
             report(label, done, total)
 
-        def begin(self, steps: int, steps_an_epoch: int, epochs: int, batch_size: int) -> None:
-            self.done, self.steps = steps, steps_an_epoch * epochs
+        def begin(self, steps: int, steps_an_epoch: int, total: int, batch_size: int) -> None:
+            self.done, self.total = steps, total
 
         def step(self, loss: float, accuracy: float) -> None:
             self.done += 1
-            report("train", self.done, self.steps)
+            report("train", self.done, self.total)
 
     return Telling()

@@ -80,25 +80,16 @@ def _unit(subject: Subject, layer: str, channel: int) -> UnitView:
     row = subject.layer(layer)
     kernel = seeing.kernels(subject, layer)[channel] if seeing.has_kernels(subject, layer) else None
     assert row.output_shape is not None
-    field = tuple(side or 0 for side in row.receptive_field)
+    height, width = row.receptive_field
     return UnitView(
         layer=layer,
         channel=channel,
         kind=row.kind,
         channels=row.output_shape[1],
         map_size=(row.output_shape[2], row.output_shape[3]),
-        field=(field[0], field[1]),
+        field=None if height is None or width is None else (height, width),
         field_exact=True,
-        best=(),
-        least=(),
-        quantiles=(),
-        imagined=(),
         kernel=strongest_inputs(kernel) if kernel is not None else None,
-        statistics=None,
-        votes=(),
-        incoming=(),
-        outgoing=(),
-        certificates={},
     )
 
 

@@ -2,6 +2,7 @@
 
 A catalogue is `NAME.json` in this folder: one object, whose keys are `section.key` and whose values are texts with
 `{placeholders}`. English is the reference; a test proves that the other catalogue has the same keys and placeholders.
+What findings, notes and errors say in whole English sentences is translated in `sentences.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+
+from cutaway.words.sentences import translated
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 DEFAULT = "en"
@@ -43,6 +46,14 @@ class Words:
         ('已完成', 'odd')
         """
         return self.texts.get(f"{section}.{name}", name)
+
+    def said(self, sentence: object) -> str:
+        """What a finding, a note or an error says in English, in this language; see `sentences.py`.
+
+        >>> words("zh").said("the training was too short")
+        '训练时间太短'
+        """
+        return translated(str(sentence), self.language)
 
 
 @cache

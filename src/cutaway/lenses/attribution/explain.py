@@ -113,9 +113,8 @@ def explain(
         precision: `fp32` uses the network as it is. `bf16` computes class activation maps of several images on a
             faster copy of it, in bfloat16, else in float32 with batch norms folded. The copy has to give the first
             image's map as the network does, within 0.7 % of its largest value, so that all stay within 2 %; the
-            certificate says which copy it was and what the difference is. For integrated gradients the backward
-            passes are in bfloat16, where that changes the first image's gradients by at most 2 %. `auto` is `bf16`
-            where a short measurement shows that the processor is faster in it, else the float32 copy.
+            certificate says which copy it was and what the difference is. `auto` is `bf16` where a short measurement
+            shows that the processor is faster in it, else the float32 copy. Other methods compute in float32.
         progress: called as (label, done, total).
         options: the method's own, such as `steps`.
 
@@ -136,9 +135,8 @@ def explain(
     with _clear_errors(network, images):
         layer = _layer(network, images, chosen, layer)
         target = _target(network, images, target, classes, batch)
-        low = precision == "bf16" or (precision == "auto" and bf16_pays(images.device.type))
-        run = _Run(chosen, images, target, layer, seed, batch, progress, options, low)
-        found = _fast(network, run) if precision != "fp32" and is_cam(chosen) else run.through(network)
+        run = _Run(chosen, images, target, layer, seed, batch, progress, options)
+        found = _fast(network, run, precision) if precision != "fp32" and is_cam(chosen) else run.through(network)
     if not bool(found.values.isfinite().all()):
         raise InputError(
             f"{method} meets numbers beyond float32 in this network, though its scores are finite; take another method"
@@ -236,7 +234,6 @@ class _Run:
     batch: int
     progress: Progress | None
     options: Mapping[str, Any]
-    low: bool
     draws: list[int] = field(default_factory=list)
 
     def through(self, network: nn.Module) -> Found:
@@ -249,7 +246,7 @@ class _Run:
     def _piece(self, forward: Forward, part: slice, batch: int) -> Found:
         images, target = self.images[part], self.target.of(part)
         report = self._progress(part)
-        job = _Job(forward, images, target, self.layer, self.seed, batch, report, self.low, self.draws)
+        job = _Job(forward, images, target, self.layer, self.seed, batch, report, self.draws)
         found = self.method.compute(job, **self.options)
         if "score" not in found.check:
             with torch.no_grad():
@@ -289,14 +286,15 @@ class _Run:
         )
 
 
-def _fast(network: nn.Module, run: _Run) -> Found:
+def _fast(network: nn.Module, run: _Run, precision: Precision) -> Found:
     """What the method finds on the fastest copy of the network that is good enough for the first image, if any."""
     if len(run.images) == 1:
         return run.through(network)
     first = replace(run, images=run.images[:1], target=run.target.of([0]), progress=None)
     exact = first.through(network).values
     reason = "no copy of the network computes the same"
-    for dtype in [torch.bfloat16, torch.float32] if run.low else [torch.float32]:
+    low = precision == "bf16" or bf16_pays(run.images.device.type)
+    for dtype in [torch.bfloat16, torch.float32] if low else [torch.float32]:
         twin = fast_twin(network, run.images[:2], keep=[run.layer], dtype=dtype)
         if twin.network is None:
             reason = twin.reason

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cutaway.computing.entry import Entry, entering, find_entry
-from cutaway.computing.low_backward import low_backward
 from cutaway.lenses.attribution.gradient import checked, gradient_of
 from cutaway.lenses.attribution.method import Job
-
-# Largest difference of a gradient, as a share of its length, that computing it in bfloat16 may make.
-TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +27,6 @@ class Line:
         start: the baseline, (C, H, W).
         entry: the first convolution, if the image reaches the score through it alone.
         from_, to: the lines' ends where they are walked, (1, ...) and (N, ...).
-        low: how gradients are computed in bfloat16, or None.
-        difference: what that changes in a gradient of the first image, as a share of its length; 0 without.
     """
 
     job: Job
@@ -40,8 +34,6 @@ class Line:
     entry: Entry | None
     from_: Tensor
     to: Tensor
-    low: low_backward | None = None
-    difference: float = 0.0
 
     @property
     def way(self) -> Tensor:
@@ -57,7 +49,7 @@ class Line:
         anchor = torch.zeros((), device=places.device, requires_grad=True)
         points: Tensor = _Points.apply(anchor, self.from_, ends, places, caught)
         images = points if self.entry is None else torch.lerp(self.start, images, places)
-        with self.low or nullcontext(), nullcontext() if self.entry is None else entering(self.entry, points):
+        with nullcontext() if self.entry is None else entering(self.entry, points):
             scores, _ = forward.scores(images, target)
             gradient_of(scores, anchor, forward)
         return checked(forward, images.detach(), target, scores, caught[0] if caught else None)
@@ -88,17 +80,8 @@ def walking(job: Job, start: Tensor) -> Iterator[Line]:
     with torch.no_grad():
         entry = _entry(job, images[:1])
         from_, to = (start[None], images) if entry is None else (entry(start[None]), entry(images))
-        line = Line(job, start, entry, from_, to)
-    yield _lowered(line) if job.low else line
+    yield Line(job, start, entry, from_, to)
 
 
 def _entry(job: Job, image: Tensor) -> Entry | None:
     return find_entry(lambda x: job.forward.scores(x, job.target.of([0]))[0], image)
-
-
-def _lowered(line: Line) -> Line:
-    """The same line with gradients in bfloat16, if the first image's own gradient hardly changes."""
-    low = replace(line, low=low_backward())
-    exact, found = (one.at([0], torch.ones(1))[1] for one in (line, low))
-    difference = float((found - exact).norm() / exact.norm().clamp_min(1e-30))
-    return replace(low if difference <= TOLERANCE else line, difference=difference)

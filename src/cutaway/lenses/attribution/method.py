@@ -28,7 +28,6 @@ class Job:
         seed: of all random choices. The same draws serve every image, so that a batch of N is N batches of one.
         batch: at most so many images go through the network at once.
         progress: called as (label, done, total), or None.
-        low: whether a backward pass may compute in bfloat16 where that changes gradients little enough.
     """
 
     forward: Forward
@@ -38,7 +37,6 @@ class Job:
     seed: int = 0
     batch: int = 32
     progress: Progress | None = None
-    low: bool = False
 
     def generator(self) -> torch.Generator:
         """A fresh random generator on the CPU, the same for the same seed on every device."""
