@@ -136,13 +136,6 @@ def test_memory_is_shared_by_views_alone() -> None:
     assert len({torch_inside.memory(one) for one in copies}) == len(copies)
 
 
-def test_is_view() -> None:
-    value = torch.zeros(4)
-    assert not torch_inside.is_view(value)
-    assert torch_inside.is_view(value[:2])
-    assert not torch_inside.is_view(value[:2].clone())
-
-
 def test_what_is_known_about_a_tensor_goes_with_it() -> None:
     about, kept, gone = torch_inside.about_tensors(), torch.zeros(2), torch.zeros(2)
     about[kept], about[gone] = "kept", "gone"
@@ -257,17 +250,6 @@ def test_the_arguments_that_rules_read(name: str, needed: str) -> None:
 @pytest.mark.parametrize("name", [name for name, rule in wiring._RULES.items() if rule is wiring._norm])
 def test_the_small_number_of_a_norm_has_one_of_two_names(name: str) -> None:
     assert len({"eps", "epsilon"} & parameters(name)) == 1
-
-
-def test_the_gradient_of_a_convolution() -> None:
-    images, weight = torch.randn(2, 3, 7, 6, dtype=torch.float64), torch.randn(4, 3, 3, 2, dtype=torch.float64)
-    images.requires_grad_()
-    result = F.conv2d(images, weight, None, (2, 1), (1, 0), (1, 2))
-    gradient = torch.randn_like(result)
-    (expected,) = torch.autograd.grad(result, images, gradient)
-    empty = torch.empty_like(images)
-    found = torch_inside.convolution_backward(gradient, empty, weight, ([2, 1], [1, 0], [1, 2]))
-    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("name", [name for name, rule in operations._RULES.items() if rule == "_max_pool"])

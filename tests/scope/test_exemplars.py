@@ -21,6 +21,7 @@ from cutaway.data import Dataset, Split
 from cutaway.data.stores import ArrayImages
 from cutaway.errors import InputError
 from cutaway.lenses.capture import capture
+from cutaway.lenses.exemplars import Replay
 from cutaway.models import Preprocessing
 from cutaway.scope import Scope, exemplar_chunks, exemplar_workers
 from cutaway.scope.exemplar_chunks import Manifest, Scanner, Store
@@ -415,3 +416,35 @@ def test_a_file_of_another_scan_is_not_taken(tmp_path: Path) -> None:
     assert Store(folder, key).read("all") is not None
     assert Store(folder, "another").read("all") is None
     assert Store(folder, key).read("nothing") is None
+
+
+def test_weights_that_are_written_past_torch_are_another_scan(tmp_path: Path) -> None:
+    data, net = dataset(pixels(40)), network()
+    view = scope(net)
+    before = view.exemplars(data, processes=1, folder=tmp_path)
+    net[0].weight.data.clamp_(-0.05, 0.05)  # no version counter sees it
+    after = view.exemplars(data, processes=1, folder=tmp_path)
+    assert before.certificate.weights != after.certificate.weights
+    assert after.certificate.check["replayed_equal"] == after.certificate.check["replayed"]
+    assert_same(after, scope(net).exemplars(data, processes=1))
+
+
+def test_a_kept_scan_that_its_replay_contradicts_is_made_again(tmp_path: Path) -> None:
+    data, net = dataset(pixels(40)), network()
+    first = scope(net).exemplars(data, processes=1, folder=tmp_path)
+    folder = next(tmp_path.glob("scan-*"))
+    store = Store(folder, folder.name.removeprefix("scan-"))
+    whole = store.read("all")
+    assert whole is not None
+    for tables in whole.values():
+        tables.best.scores.mul_(1.5)
+    store.write("all", whole)
+    again = scope(net).exemplars(data, processes=1, folder=tmp_path)
+    assert_same(again, first)
+    assert again.certificate.notes == first.certificate.notes == ()
+
+
+def test_a_replay_that_finds_other_values_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutaway.scope.exemplars.replay", lambda *_: Replay(0.07, 1, 0))
+    found = scope().exemplars(dataset(pixels(40)), processes=1)
+    assert "not to be relied on" in found.certificate.notes[0]

@@ -58,11 +58,6 @@ def memory(value: Tensor) -> int:
     return address
 
 
-def is_view(value: Tensor) -> bool:
-    """Whether autograd takes it for a view: one that a custom function returns may not be written in place."""
-    return value._is_view()
-
-
 def about_tensors() -> MutableMapping[Tensor, Any]:
     """A mapping by the tensor itself, not its values, that forgets each with its tensor, its id being used again."""
     return WeakTensorKeyDictionary()
@@ -125,21 +120,6 @@ def _parameters(func: Any) -> tuple[list[str], dict[str, Any]]:
     known = func._schema.arguments
     defaults = {argument.name: argument.default_value for argument in known if argument.has_default_value()}
     return [argument.name for argument in known], defaults
-
-
-def convolution_backward(
-    gradient: Tensor, images: Tensor, weight: Tensor, geometry: tuple[list[int], list[int], list[int]]
-) -> Tensor:
-    """The gradient of a dense 2-d convolution's images, whose values do not matter.
-
-    `torch.nn.grad.conv2d_input` has no say in how `images` lie in memory, by which torch chooses its algorithm.
-    """
-    stride, padding, dilation = geometry
-    found = torch.ops.aten.convolution_backward(
-        gradient, images, weight, None, stride, padding, dilation, False, [0, 0], 1, [True, False, False]
-    )
-    result: Tensor = found[0]
-    return result
 
 
 def pooling_signature(name: str) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from html import escape
 from cutaway.numerals import number
 from cutaway.pictures.chart import Axis, Panel, chart_marks, level_axis
 from cutaway.pictures.curves import Series
+from cutaway.pictures.drawing import element
 from cutaway.words import Words
 
 WIDTH, HEIGHT = 520, 208
@@ -31,7 +32,7 @@ def chart_svg(chart: Sequence[Series], what: str, unit: str, words: Words, *, sh
     named = [series for series in chart if series.name != "batches"]
     names = {series.name: words(f"chart.{series.name}") for series in named}
     across = level_axis(chart, _PANEL)
-    parts = [mark.svg(f'class="{mark.kind}"') for mark in chart_marks(chart, _PANEL, names, share=share)]
+    parts = [element(mark, f'class="{mark.kind}"') for mark in chart_marks(chart, _PANEL, names, share=share)]
     parts.append(f'<text x="{_PANEL.right + 16}" y="{_PANEL.bottom + 18}">{escape(unit)}</text>')
     cursor = f'<line class="cursor" x1="0" x2="0" y1="{_PANEL.top}" y2="{_PANEL.bottom}" data-left="{_PANEL.left}" '
     parts.append(cursor + f'data-unit="{(_PANEL.right - _PANEL.left) / across.high:.4f}" hidden="hidden"/>')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -57,8 +57,13 @@ def _environment() -> Environment:
         "short_count": short_count,
         **FILTERS,
     }
-    environment.globals |= {"chart": _chart, "spark": _spark, "asset": lambda name: Markup(asset(name))}
-    environment.globals |= {"histogram": _histogram}
+    drawings: dict[str, Callable[..., str]] = {
+        "chart": chart_svg,
+        "histogram": histogram_svg,
+        "spark": spark_svg,
+        "asset": asset,
+    }
+    environment.globals |= {name: _safe(draw) for name, draw in drawings.items()}
     return environment
 
 
@@ -82,16 +87,6 @@ def level(share: float) -> int:
     return 0 if share <= 0 else max(1, min(10, round(share * 10)))
 
 
-def _chart(*arguments: Any, **options: Any) -> Markup:
-    # Made of numbers and of texts that `chart_svg` escapes.
-    return Markup(chart_svg(*arguments, **options))
-
-
-def _histogram(*arguments: Any) -> Markup:
-    # Made of numbers and a text that `histogram_svg` escapes.
-    return Markup(histogram_svg(*arguments))
-
-
-def _spark(values: Sequence[float], label: str) -> Markup:
-    # Made of numbers and a text that `spark_svg` escapes.
-    return Markup(spark_svg(values, label))
+def _safe(draw: Callable[..., str]) -> Callable[..., Markup]:
+    """What gives files of this package, or drawings of numbers and of texts that they escape."""
+    return lambda *arguments, **options: Markup(draw(*arguments, **options))

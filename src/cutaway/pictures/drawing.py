@@ -31,11 +31,6 @@ class Stroke:
     kind: str
     points: tuple[tuple[float, float], ...]
 
-    def svg(self, style: str) -> str:
-        """The line as an element."""
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
-        return f'<polyline {style} points="{points}"/>'
-
 
 @dataclass(frozen=True)
 class Dot:
@@ -45,10 +40,6 @@ class Dot:
     x: float
     y: float
     radius: float = 2.5
-
-    def svg(self, style: str) -> str:
-        """The point as an element."""
-        return f'<circle {style} cx="{self.x:.1f}" cy="{self.y:.1f}" r="{self.radius}"/>'
 
 
 @dataclass(frozen=True)
@@ -62,18 +53,19 @@ class Word:
     anchor: str = "start"
     size: int = SIZE
 
-    def svg(self, style: str) -> str:
-        """The text as an element."""
-        anchor = "" if self.anchor == "start" else f' text-anchor="{self.anchor}"'
-        return f'<text {style} x="{self.x:.1f}" y="{self.y:.1f}"{anchor}>{escape(self.text)}</text>'
-
 
 Mark = Stroke | Dot | Word
 
 
-def css(colour: tuple[int, int, int]) -> str:
-    """A colour as style sheets write it."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
+def element(mark: Mark, style: str) -> str:
+    """A mark as an element of an SVG with the attributes `style`."""
+    if isinstance(mark, Stroke):
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in mark.points)
+        return f'<polyline {style} points="{points}"/>'
+    if isinstance(mark, Dot):
+        return f'<circle {style} cx="{mark.x:.1f}" cy="{mark.y:.1f}" r="{mark.radius}"/>'
+    anchor = "" if mark.anchor == "start" else f' text-anchor="{mark.anchor}"'
+    return f'<text {style} x="{mark.x:.1f}" y="{mark.y:.1f}"{anchor}>{escape(mark.text)}</text>'
 
 
 def _colour(mark: Mark) -> tuple[int, int, int]:
@@ -88,11 +80,11 @@ def _width(stroke: Stroke) -> float:
 
 def _paint(mark: Mark) -> str:
     """The style of an element that no style sheet knows."""
+    colour = "#{:02x}{:02x}{:02x}".format(*_colour(mark))
     if isinstance(mark, Stroke):
-        width = _width(mark)
-        return f'fill="none" stroke="{css(_colour(mark))}" stroke-width="{width}" stroke-linejoin="round"'
+        return f'fill="none" stroke="{colour}" stroke-width="{_width(mark)}" stroke-linejoin="round"'
     size = f' font-size="{mark.size}"' if isinstance(mark, Word) else ""
-    return f'fill="{css(_colour(mark))}"{size}'
+    return f'fill="{colour}"{size}'
 
 
 def to_svg(marks: Sequence[Mark], width: int, height: int, title: str) -> bytes:
@@ -101,7 +93,7 @@ def to_svg(marks: Sequence[Mark], width: int, height: int, title: str) -> bytes:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     about = f'font-family="{_FONTS}" role="img" aria-label="{name}"><title>{name}</title>'
     sheet = f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
-    inside = "\n".join(mark.svg(_paint(mark)) for mark in marks)
+    inside = "\n".join(element(mark, _paint(mark)) for mark in marks)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{head} {about}\n{sheet}\n{inside}\n</svg>\n'.encode()
 
 

@@ -14,6 +14,7 @@ from cutaway.pictures.drawing import SIZE, Mark, Word, to_pdf, to_png, to_svg
 from cutaway.pictures.text import NO_FONT, plain, shortened, text_width, wide_font, writable
 from cutaway.words import Words, words
 
+_FORMATS = (".svg", ".png", ".pdf")
 _WIDTH, _HEIGHT = 680, 270  # pixels of 1/96 inch: the width of a page's text, with letters of 8 points
 _LEFT, _TOP, _BOTTOM, _TITLE = 44, 62, 44, 14
 
@@ -30,8 +31,8 @@ def curves_figure(metrics: Records, path: str | Path, title: str = "", *, say: W
     """
     path, say = Path(path), say or words()
     ending = path.suffix.lower()
-    if ending not in (".svg", ".png", ".pdf"):
-        raise InputError(f"{path}: a figure can be .svg, .png, .pdf, not '{path.suffix}'; change the ending")
+    if ending not in _FORMATS:
+        raise InputError(f"{path}: a figure can be {', '.join(_FORMATS)}, not '{path.suffix}'; change the ending")
     if ending == ".png":
         written = writable(plain(title))
         if written != plain(title):

@@ -22,6 +22,7 @@ IMAGES = 2048  # behind the statistics
 VOTERS = 512  # images behind the votes
 CLASSES = 16  # that are voted for, of more
 _STREAM = 0xA71A5
+_DISAGREE = "not to be relied on: some units answer an image more than the best that was found for them"
 _CLOSE = 1e-3  # relative: other batches, other last bits
 
 
@@ -47,7 +48,8 @@ def write_responses(job: Job) -> None:
         arrays = {**_plain(found), "counts": counts.numpy(), "edges": edges.numpy(), "votes": voted.numpy()}
         arrays["responses"] = _by_class(job, found.by_label, classes).numpy()
         check = {"units": len(found.high), "above_exemplars": _above(job, layer, found)}
-        certificate = job.certificate("responses", parameters, check)
+        notes = [_DISAGREE] if check["above_exemplars"] else []
+        certificate = job.certificate("responses", parameters, check, notes)
         job.write("responses", layer, arrays, {**about, "active_of": found.active_of, "certificate": certificate})
 
 
