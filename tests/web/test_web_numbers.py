@@ -98,10 +98,11 @@ def test_a_units_weights_are_the_kernels(server: Server, scope: Scope, open_tab:
 
 def test_an_answer_counts_what_evaluation_counts(server: Server, scope: Scope, data: Dataset) -> None:
     """The share of right answers is that of the network over the split, image by image."""
-    from cutaway.views.images import answers
+    from cutaway.scope.answers import answers
+    from cutaway.views.images import Answers
 
     part = data.splits["test"]
-    found = answers(scope, part)
+    found = Answers(**answers(scope, part))
     one_by_one = [scope.predict(np.asarray(part.images[[place]]))[0][0]["class"] for place in range(len(part))]
     assert [data.classes[label] for label in found.predicted] == one_by_one
     wrong = [place for place, name in enumerate(one_by_one) if name != data.classes[part.labels[place]]]

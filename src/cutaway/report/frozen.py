@@ -15,7 +15,7 @@ from cutaway.report.page import render
 from cutaway.runs import Run, resolve
 from cutaway.runs.atlas import find_atlas
 from cutaway.views.comparison import view_comparison
-from cutaway.views.images import answers, view_images
+from cutaway.views.images import Answers, view_images
 from cutaway.views.run import view_run
 from cutaway.words import DEFAULT, Words, words
 
@@ -107,8 +107,10 @@ class _Report:
         return "" if first == self.epoch else f"{self.run.folder.path}@{first}"
 
     def _images(self, scope: Scope, data: Dataset) -> None:
+        from cutaway.scope.answers import answers
+
         split = data.splits["test"]
-        found = answers(scope, split, self.progress)
+        found = Answers(**answers(scope, split, self.progress))
         wrong = found.mistakes()
         shown = wrong[:IMAGES]
         if not shown:

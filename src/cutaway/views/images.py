@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 METHODS = ("grad-cam", "layer-cam", "integrated-gradients", "occlusion")
-_BATCH = 128
 _TOP = 10  # classes whose scores are shown
 
 
@@ -126,25 +125,6 @@ class ImageView:
     def right(self) -> bool:
         """Whether the best class is the true one."""
         return bool(self.scores) and self.scores[0].label == self.true
-
-
-def answers(scope: Scope, split: Split, progress: Progress | None = None) -> Answers:
-    """Pass a split once.
-
-    Raises:
-        InputError: a network that does not say how its input is standardised.
-    """
-    from cutaway.lenses.weights import logits
-
-    predicted, probability, done = [], [], 0
-    for batch in scope.batches(split, _BATCH):
-        best = logits(scope.network, batch).softmax(1).max(1)
-        predicted.append(best.indices.cpu().numpy())
-        probability.append(best.values.float().cpu().numpy())
-        done += len(batch)
-        if progress:
-            progress(f"{split.name} split", done, len(split))
-    return Answers(np.asarray(split.labels), np.concatenate(predicted), np.concatenate(probability))
 
 
 def view_images(

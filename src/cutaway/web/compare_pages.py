@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from cutaway.lenses.architecture import Row
 from cutaway.pages import EPOCH, Crumb, Slider
 from cutaway.pictures.colours import Scale
 from cutaway.views.channels import ChannelsView, responses
@@ -21,6 +21,9 @@ from cutaway.web.images import SPLITS, Chosen, chosen_image, find_image
 from cutaway.web.layer_pages import some_channels
 from cutaway.web.subject import Subject
 from cutaway.web.tasks import about_subject
+
+if TYPE_CHECKING:
+    from cutaway.lenses.architecture import Row
 
 SHOWN = 48  # channels of each side
 CLASSES = 5  # whose scores are shown

@@ -38,19 +38,13 @@ def about_subject(subject: Subject) -> dict[str, Any]:
 
 def predict(about: Mapping[str, Any], site: Site, report: Report) -> str:
     """What the network says of every image of a split; for a run's best epoch also what `evaluate` measures."""
-    from cutaway.views.images import answers
+    from cutaway.scope.answers import answers
 
     subject, split = subject_of(about, site), str(about["split"])
     data = subject.dataset()
     if data is None or split not in data.splits:
         raise InputError(f"{subject.name} has no {split} split to measure")
-    found = answers(subject.scope(), data.splits[split], report)
-    arrays: dict[str, np.ndarray] = {
-        "labels": found.labels,
-        "predicted": found.predicted,
-        "probability": found.probability,
-    }
-    kept.write_answers(subject, split, arrays)
+    kept.write_answers(subject, split, answers(subject.scope(), data.splits[split], report))
     if subject.run and subject.epoch == subject.run.best_epoch and not subject.run.evaluation(split):
         _evaluate(subject, split, data, report)
     return split
