@@ -8,8 +8,7 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import ResNet18_Weights
 
-from cutaway import Scope
-from cutaway import Preprocessing
+from cutaway import Preprocessing, Scope
 
 # Its weights come from TensorFlow, whose pixels are (x - 127) / 128.
 PREPROCESSING = Preprocessing((3, 224, 224), (127 / 255,) * 3, (128 / 255,) * 3)
