@@ -3,13 +3,16 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save
 
 from cutaway.errors import InputError
 from cutaway.lenses.architecture import Row
 from cutaway.pictures import snapshot_scales, to_rgb
 from cutaway.pictures.grids import choose
 from cutaway.runs import Run
+from cutaway.runs.sealed import seal
 from cutaway.views import film as film_module
 from cutaway.views import run as run_module
 from cutaway.views.film import build_film, read_snapshot, spread
@@ -145,3 +148,13 @@ def test_no_snapshots(run: Run) -> None:
     for path in run.folder.path.glob("snapshots/*/*"):
         path.unlink()
     assert build_film(run) is None
+
+
+def test_another_file_in_a_snapshots_place_is_named_and_left_out(run: Run) -> None:
+    """Such as a part of an atlas, whole and sealed."""
+    path = run.folder.snapshot(2) / "arrays.safetensors"
+    path.write_bytes(seal(save({"best.scores": torch.zeros(3)}), {})[0])
+    film = build_film(run)
+    assert film is not None
+    assert film.epochs == (1, 3)
+    assert "it holds 'best.scores', which no snapshot does" in film.left_out[0]

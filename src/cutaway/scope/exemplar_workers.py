@@ -27,6 +27,7 @@ def scan_all(
     """
     found = store.read("all")
     if found is not None:
+        store.tidy()  # whoever wrote it may have been stopped before that
         return found
     pilot = store.read("pilot")
     todo = [index for index in range(len(manifest)) if not store.has(chunk_name(index))]

@@ -95,6 +95,9 @@ class Snapshot:
     layers: tuple[str, ...]
 
 
+_KINDS = ("maps", "channels", "kernels", "gradients")
+
+
 def read_snapshot(path: Path) -> Snapshot:
     """The arrays and names in a snapshot's file; a damaged one is an `InputError`."""
     names = unbroken(path, needed=RunFolder(path.parents[2]).info()["schema_version"] > 1)
@@ -107,6 +110,9 @@ def read_snapshot(path: Path) -> Snapshot:
         check([layers, labels], list[list[str]])
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error})") from error
+    strange = [key for key in arrays if key != "images" and key.partition("/")[0] not in _KINDS]
+    if strange:
+        raise InputError(f"{path} is damaged (it holds '{strange[0]}', which no snapshot does)")
     if names.get("epoch", "") not in ("", str(int(path.parent.name))):
         raise InputError(f"{path} is of epoch {names['epoch']}")
     return Snapshot(arrays, tuple(labels), tuple(layer for layer in layers if layer in found))
