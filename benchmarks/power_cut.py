@@ -172,8 +172,8 @@ def judge(stage: Stage, image: Mapping[str, bytes | None], promised: int, diverg
         rebuild(image, path)
         if path.exists() and (path / "run.json").is_file():
             [line] = list_lines([Run(open_run(path).folder)]) if _opens(path) else [None]
-            if promised >= 0 and (line is None or (line.problem and not diverged)):
-                return f"the list of runs refuses it: {line.problem if line else 'run.json'}"
+            if promised >= 0 and (line is None or (line.problems and not diverged)):
+                return f"the list of runs refuses it: {line.problems if line else 'run.json'}"
             if promised >= 0 and (problem := _unread(path)):
                 return f"its logs are refused: {problem}"
         watch = Watching()

@@ -129,7 +129,7 @@ def returned() -> Iterator[tuple[str, str]]:
 
 
 # What is no result of a lens: plain numbers, tensors, networks and streams of batches.
-PLAIN = {"float", "Tensor", "nn.Module", "Module", "Any", "Iterator", "int", "str", "Card", "NDArray"}
+PLAIN = {"float", "Tensor", "nn.Module", "Module", "Any", "Iterator", "int", "Stethoscope", "str", "Card", "NDArray"}
 
 
 @pytest.mark.parametrize(("name", "kind"), list(returned()))

@@ -98,7 +98,7 @@ async def _changes(here: Here) -> AsyncIterator[str]:
             last = now
             status, html = await run_in_threadpool(_live, here, name)
             yield _event("change", html)
-            if status != "training":
+            if status not in ("training", "damaged"):  # a folder that is being deleted looks damaged on its way
                 yield _event("end", status)
                 return
         await asyncio.sleep(_POLL)
