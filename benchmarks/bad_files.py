@@ -3,7 +3,7 @@
     python benchmarks/bad_files.py                       # everything; some minutes
     python benchmarks/bad_files.py audit upload          # some of it
 
-Two classes of noise with every kind of `tests/data/bad_files.py` among them. Each way is a process of its own that is
+Two classes of noise with every kind of `tests/data/bad_kinds.py` among them. Each way is a process of its own that is
 watched: the most memory of it and of each of its workers, how long it was at work, what it printed. For `predict` and
 `upload` each kind is asked for by itself. Prints one line a way, then what was not as it should be.
 """
@@ -27,7 +27,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "data"))
 
-from bad_files import CONTENTS, KINDS, may_decode, put_all, seen_as  # noqa: E402 - the folder has to be known first
+from bad_kinds import CONTENTS, KINDS, may_decode, put_all, seen_as  # noqa: E402 - the folder has to be known first
 from odd_files import noise, packed  # noqa: E402
 
 GOOD, SECONDS, MOST_MB, UPLOAD = 30, 900, 1500, 20_000_000

@@ -29,12 +29,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a fork keeps no threads
-sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-from disks import CALLS
 from PIL import Image
-from power_cut import outcome
 from safetensors.numpy import load_file
 
 import cutaway.cli.app
@@ -44,6 +41,8 @@ from cutaway.cli import main as cli
 from cutaway.runs import open_run
 from cutaway.web import worker
 from cutaway.web.jobs import Jobs
+from disks import CALLS
+from power_cut import outcome
 
 NETWORK = """
 from torch import nn

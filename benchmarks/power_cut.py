@@ -35,14 +35,12 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-from disks import Disk, Recorder, digest, rebuild, recording
-
 from cutaway.data import Dataset, load_data
 from cutaway.errors import InputError
 from cutaway.runs import Run, need_unborn, open_run
 from cutaway.training import Diverged, Interrupted, Watcher, resume, train
 from cutaway.views.runs import list_lines
+from disks import Disk, Recorder, digest, rebuild, recording
 
 RECIPE = {"epochs": 2, "batch_size": 16, "precision": "fp32", "save_every": 1e-9, "log_every": 1, "ema": 0.9}
 DIVERGING = {**RECIPE, "epochs": 40, "learning_rate": 900.0, "weight_decay": 9.0, "optimizer": "sgd", "warmup": 0}

@@ -26,13 +26,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a fork keeps no threads
-sys.path.insert(0, str(Path(__file__).parent))
-
-from power_cut import RECIPE, Stage, Watching, outcome
 
 from cutaway.errors import InputError
 from cutaway.training import session as sessions
 from cutaway.training import train
+from power_cut import RECIPE, Stage, Watching, outcome
 
 SIZES = {"ext4": 64, "xfs": 320, "btrfs": 128}  # megabytes, the least that their makers accept
 LONG = {**RECIPE, "epochs": 6}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bad_files import CONTENTS, HEAVY, KINDS, PLACES, may_decode, put_all, seen_as
+from bad_kinds import CONTENTS, HEAVY, KINDS, PLACES, may_decode, put_all, seen_as
 from odd_files import noise, packed
 
 from cutaway.care import audit

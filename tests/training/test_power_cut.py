@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from cutaway.files import write_bytes
 from disks import Disk, Event, Recorder, recording
 from power_cut import Stage, cuts, judge, record
-
-from cutaway.files import write_bytes
 
 SAMPLE = 8
 
