@@ -22,14 +22,7 @@ from cutaway.showing import Named, Shown
 
 
 class Scope(Subject):
-    """The microscope over any network.
-
-    Args:
-        model: a `Model`, any `torch.nn.Module`, or what `load_model` takes: `runs/faces-1@7`, `torchvision:resnet18`.
-        classes: the names of the classes, where the model does not bring them.
-        preprocessing: how pixels become the network's input, where the model does not say.
-        weights: for a model by name, as in `load_model`.
-        trust: whether code that this machine has not trained with may run; as in `load_model`.
+    """The microscope over any network: a `Subject`, made from the same arguments, with every lens as a method.
 
     The network is used where it is, on its device, and left as it was by every lens.
 
