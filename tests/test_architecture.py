@@ -16,7 +16,7 @@ import cutaway
 ROOT = Path(cutaway.__file__).parent
 # From the ground up; rooms on one line are neighbours that may not know each other, unless NEIGHBOURS says so.
 FLOORS = [
-    ("numerals", "plain", "version"),
+    ("numerals", "plain", "progress", "version"),
     ("errors", "files", "restoring", "showing", "signals", "words"),
     ("computing",),
     ("runs", "pictures"),
@@ -38,6 +38,7 @@ NO_TORCH = (
     "files",
     "numerals",
     "plain",
+    "progress",
     "showing",
     "signals",
     "version",

@@ -123,15 +123,15 @@ def test_results_are_saved_and_shown(tmp_path: Path) -> None:
 def test_the_fingerprint_follows_the_weights() -> None:
     one, other = network(), network()
     view = Scope(one)
-    first = view.weights()
-    assert first == Scope(other).weights()
+    first = view.fingerprint()
+    assert first == Scope(other).fingerprint()
     with torch.no_grad():
         one[0].weight[0, 0, 0, 0] += 1
-    second = view.weights()
+    second = view.fingerprint()
     one[0].weight.data[0, 0, 0, 0] -= 3  # no version counter knows of it
-    assert len({first, second, view.weights()}) == 3
+    assert len({first, second, view.fingerprint()}) == 3
     other.train()(IMAGES)  # batch norm moves its buffers
-    assert Scope(other).weights() != first
+    assert Scope(other).fingerprint() != first
 
 
 def test_the_fingerprint_is_of_bytes_names_and_shapes() -> None:
@@ -139,7 +139,7 @@ def test_the_fingerprint_is_of_bytes_names_and_shapes() -> None:
         module = nn.Module()
         for name, value in tensors.items():
             module.register_buffer(name, value)
-        return Scope(module).weights()
+        return Scope(module).fingerprint()
 
     zeros = torch.zeros(4)
     different = {of(a=zeros), of(b=zeros), of(a=zeros.reshape(2, 2)), of(a=-zeros), of(a=zeros.half())}

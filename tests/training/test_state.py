@@ -8,7 +8,7 @@ import torch
 from cutaway.errors import InputError
 from cutaway.files import remove_leftovers
 from cutaway.runs import RunFolder
-from cutaway.training.state import Progress, State, load_state, save_state
+from cutaway.training.state import Position, State, load_state, save_state
 from whole_records import whole_info
 
 
@@ -26,7 +26,7 @@ def state(step: int) -> State:
         "optimizer/weight|exp_avg": torch.arange(6.0).reshape(2, 3),
         "average/half": torch.ones(3, dtype=torch.bfloat16),
     }
-    return State(Progress(step=step, loss_sum=0.1 + step, best_loss=1.5), tensors)
+    return State(Position(step=step, loss_sum=0.1 + step, best_loss=1.5), tensors)
 
 
 def damage(path: Path, offset: int = -3) -> None:
@@ -48,7 +48,7 @@ def test_round_trip(folder: RunFolder) -> None:
 
 def test_layout_in_memory_is_no_part_of_the_state(folder: RunFolder) -> None:
     weight = torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last)
-    save_state(folder, State(Progress(), {"network/w": weight}))
+    save_state(folder, State(Position(), {"network/w": weight}))
     assert torch.equal(load_state(folder)[0].tensors["network/w"], weight)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cutaway.care.audited import Audited
 from cutaway.care.findings import find
-from cutaway.data.cache import Progress, every, read_header
+from cutaway.data.cache import every, read_header
 from cutaway.data.dataset import Dataset
 from cutaway.data.decode import Header
 from cutaway.data.duplicates import find_duplicates
@@ -17,6 +17,7 @@ from cutaway.data.hashing import threshold
 from cutaway.data.load import load_data
 from cutaway.data.measures import measure
 from cutaway.errors import InputError
+from cutaway.progress import Progress
 from cutaway.showing import Card, Shown, Table
 from cutaway.words import words
 

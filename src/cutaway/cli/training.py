@@ -269,10 +269,9 @@ def summary(
     """
     from cutaway.lenses.architecture import summarize
     from cutaway.models import load_model
-    from cutaway.runs import is_run
+    from cutaway.runs import means_run
 
-    path = model.rpartition("@")[0] or model
-    own = is_run(model) or is_run(path)
+    own = means_run(model)
     size = parse_shape(shape) if shape else None
     options: dict[str, Any] = (
         {}

@@ -22,8 +22,8 @@ from cutaway.data.parallel import each
 from cutaway.data.stores import ImageStore, MappedImages, StreamedImages, pixel_hash
 from cutaway.errors import InputError
 from cutaway.files import atomic, cache_folder, read_json, remove_leftovers, write_json, write_with
+from cutaway.progress import Progress
 
-Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
 
 MAX_SIDE = 224

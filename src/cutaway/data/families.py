@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cutaway.data.cache import Progress
 from cutaway.data.duplicates import find_duplicates
 from cutaway.data.hashing import threshold
 from cutaway.data.measures import measure
 from cutaway.data.part import Split
 from cutaway.files import cache_folder, write_with
+from cutaway.progress import Progress
 
 _VERSION = 1
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cutaway.data.cache import Decoded, Progress, decode_folder, most_common
+from cutaway.data.cache import Decoded, decode_folder, most_common
 from cutaway.data.dataset import Dataset, Quarantined
 from cutaway.data.families import families
 from cutaway.data.folder import Entry, Listing, list_folder
@@ -19,6 +19,7 @@ from cutaway.data.part import Split
 from cutaway.data.sources import BUILT_IN, Found, load_built_in
 from cutaway.data.split import shared_images, stratified
 from cutaway.errors import InputError, unknown
+from cutaway.progress import Progress
 
 _VAL_SHARE, _TEST_SHARE, _MOST_VAL = 0.1, 0.1, 5_000
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cutaway.data.cache import Progress
 from cutaway.data.hashing import hash_images
 from cutaway.data.parallel import each
 from cutaway.data.part import Split
 from cutaway.data.stores import ImageStore
+from cutaway.progress import Progress
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _PART_BYTES = 2**23

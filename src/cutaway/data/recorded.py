@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cutaway.data.cache import Progress
 from cutaway.data.dataset import Dataset
 from cutaway.data.load import load_data
 from cutaway.data.sources import BUILT_IN
 from cutaway.errors import InputError
+from cutaway.progress import Progress
 from cutaway.runs import Run
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cutaway.data.cache import Progress
 from cutaway.data.parallel import usable_cores
 from cutaway.data.part import Split
 from cutaway.data.pixels import fit, to_array, to_mode
@@ -23,6 +22,7 @@ from cutaway.data.stores import ArrayImages
 from cutaway.errors import InputError
 from cutaway.files import cache_folder, write_bytes
 from cutaway.pictures.stills import picture_of
+from cutaway.progress import Progress
 
 BUILT_IN = ("fashion-mnist", "mnist", "cifar10", "cifar100", "shapes")
 SYSTEM = (Path("/usr/share/datasets"), Path("/usr/local/share/datasets"))

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cutaway.data.pixels import fitted
 from cutaway.errors import InputError
 from cutaway.showing import Card, Shown
 
@@ -47,6 +49,10 @@ class Preprocessing(Shown):
             torch.tensor(values, device=images.device).view(-1, 1, 1) * 255 for values in (self.mean, self.std)
         )
         return (images.float() - mean) / std
+
+    def prepare(self, images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+        """Float32 (N, *shape) on `device` of uint8 `images` (N, C, H, W) of any size, grey or colour."""
+        return self(torch.from_numpy(fitted(images, self.shape)).to(device))
 
     def pixels(self, values: Tensor) -> Tensor:
         """The inverse: uint8 (N, C, H, W) on the CPU of the network's input float (N, C, H, W), clipped to 0..255."""

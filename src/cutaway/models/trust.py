@@ -17,7 +17,7 @@ from pathlib import Path
 from cutaway.errors import InputError
 from cutaway.files import Unreadable, read_bytes, user_folder, write_json
 from cutaway.models.builtin import model_names
-from cutaway.runs import is_run, resolve
+from cutaway.runs import means_run, resolve
 
 MOST_SOURCE = 16 * 2**20
 """The most bytes of a Python file that is run."""
@@ -120,8 +120,7 @@ def concerning(spec: str, trust: bool | str) -> bool | str:
     """
     if not isinstance(trust, str):
         return trust
-    is_one = is_run(spec) or is_run(spec.rpartition("@")[0])
-    return trust if is_one and is_own_code(resolve(spec)[0].info["model"]["spec"]) else False
+    return trust if means_run(spec) and is_own_code(resolve(spec)[0].info["model"]["spec"]) else False
 
 
 def remember(spec: str, code: Code) -> None:

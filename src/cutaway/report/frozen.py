@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.errors import InputError
 from cutaway.files import write_text
+from cutaway.progress import Progress
 from cutaway.report.book import Book
 from cutaway.report.chapters import add_comparison, add_images, add_layers
 from cutaway.report.page import render
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from cutaway.data import Dataset
     from cutaway.scope import Scope
 
-Progress = Callable[[str, int, int], None]
 LIMIT = 10_000_000  # bytes of a report
 IMAGES = 24  # mistakes that get a page
 COMPARED = 512  # images that two networks are compared on

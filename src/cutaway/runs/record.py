@@ -233,6 +233,11 @@ def is_run(path: str | Path) -> bool:
     return os.path.isfile(Path(path) / "run.json")  # Path.is_file raises for a name that is too long
 
 
+def means_run(text: str | Path) -> bool:
+    """Whether `text` means a run, as `resolve` reads it: its folder, with or without an epoch behind `@`."""
+    return is_run(text) or is_run(str(text).rpartition("@")[0])
+
+
 def open_run(path: str | Path) -> Run:
     """Open a run folder as a read-only record; a folder that is none is an `InputError`."""
     folder = RunFolder(Path(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,9 @@ from numpy.typing import NDArray
 
 from cutaway.data import Split
 from cutaway.lenses.weights import logits
+from cutaway.progress import Progress
 from cutaway.scope.microscope import Scope
 
-Progress = Callable[[str, int, int], None]
 _BATCH = 128
 
 

@@ -20,14 +20,14 @@ from cutaway.errors import InputError, unknown
 from cutaway.lenses import weights
 from cutaway.lenses.activations import ActivationStatistics
 from cutaway.lenses.agreement import Agreement
-from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.matching import Matching
 from cutaway.lenses.similarity import LEAST_IMAGES, Similarity
 from cutaway.lenses.sparsity import GradientStatistics, gradient_statistics, spread
 from cutaway.models.trust import concerning
 from cutaway.pictures import Picture
-from cutaway.runs import is_run
+from cutaway.progress import Progress
+from cutaway.runs import means_run
 from cutaway.scope import juxtaposed
 from cutaway.scope.result import Result
 from cutaway.scope.sides import Passes, Side, batches, drawn, known_classes, layers_of, pairs_of, run_both
@@ -206,8 +206,7 @@ def opened(model: SubjectLike, trust: bool | str, weights: str | None = None) ->
         return model
     if not isinstance(model, (str, Path)):
         return Subject(model)
-    is_one = is_run(model) or is_run(str(model).rpartition("@")[0])
-    return Subject(model, weights=None if is_one else weights, trust=concerning(str(model), trust))
+    return Subject(model, weights=None if means_run(model) else weights, trust=concerning(str(model), trust))
 
 
 def shared_data(a: Subject, b: Subject, source: str | Path, progress: Progress | None = None) -> Dataset:
@@ -309,7 +308,7 @@ class _Finish:
             {
                 "estimator": "linear kernel, unbiased HSIC a batch, mean over batches",
                 "models": [self.a.subject.name, subject.name],
-                "weights_b": subject.weights(),
+                "weights_b": subject.fingerprint(),
                 "device_b": str(subject.device),
                 "data": self.data.source,
                 "fingerprint": self.split.fingerprint,

@@ -13,7 +13,7 @@ from multiprocessing.sharedctypes import Synchronized
 from cutaway.computing.memory import is_out_of_memory
 from cutaway.data.parallel import end, fork
 from cutaway.errors import InputError
-from cutaway.lenses.attribution.method import Progress
+from cutaway.progress import Progress
 
 Tick = Callable[[int], None]
 

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from cutaway.computing.small_maps import small_maps
 from cutaway.data import Split
-from cutaway.data.pixels import fitted
 from cutaway.data.randomness import hash_array, key
 from cutaway.errors import InputError
 from cutaway.files import parse_json, write_bytes
@@ -104,8 +103,7 @@ class Scanner:
 
     def prepare(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Pixels uint8 (B, C, H, W) as the network expects them, on its device."""
-        values = self.preprocessing(torch.from_numpy(fitted(pixels, self.preprocessing.shape)).to(self.device))
-        return values.contiguous(memory_format=torch.channels_last)
+        return self.preprocessing.prepare(pixels, self.device).contiguous(memory_format=torch.channels_last)
 
     def image(self, position: int) -> Tensor:
         """Float (1, C, H, W): one image of the split as the network expects it."""
@@ -182,6 +180,11 @@ class Store:
         """Remove the parts, and what killed writers left, once the whole is there."""
         for path in [*self.folder.glob("chunk-*"), *self.folder.glob("pilot*"), *self.folder.glob(".*.tmp")]:
             path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove the whole and all parts."""
+        self._path("all").unlink(missing_ok=True)
+        self.tidy()
 
     def has(self, name: str) -> bool:
         """Whether a file of that name is there."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cutaway.data.parallel import usable_cores
-from cutaway.lenses.attribution.method import Progress
+from cutaway.progress import Progress
 from cutaway.scope.crew import Meter, Tick, crew
 from cutaway.scope.exemplar_chunks import Found, Manifest, Scanner, Store, can_fork, chunk_name, merged
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,9 @@ from cutaway.data import Dataset, Split, load_data
 from cutaway.data.sources import BUILT_IN
 from cutaway.errors import InputError, unknown
 from cutaway.files import alone, explain_disk_errors
-from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.exemplars import Replay, replay, survey
+from cutaway.progress import Progress
 from cutaway.scope.exemplar_chunks import SAMPLE, Found, Manifest, Scanner, Store, can_fork, computing, one_thread
 from cutaway.scope.exemplar_result import Exemplars, layer_exemplars
 from cutaway.scope.exemplar_workers import scan_all
@@ -89,8 +88,7 @@ def exemplars(
                 found, key = _scan(subject, scanner, manifest, folder, processes, progress)
                 checked = _replay(scanner, found)
                 if folder is not None and checked.gap > _CLOSE[scanner.bf16]:  # what was kept is not what is seen now
-                    shutil.rmtree(_place(Path(folder), key))
-                    found, key = _scan(subject, scanner, manifest, folder, processes, progress)
+                    found, key = _scan(subject, scanner, manifest, folder, processes, progress, anew=True)
                     checked = _replay(scanner, found)
             if checked.gap > _CLOSE[scanner.bf16]:
                 notes.append(f"not to be relied on: the best images, looked at again, differ by {checked.gap:.1g}")
@@ -163,11 +161,12 @@ def _scan(
     folder: str | Path | None,
     processes: int | None,
     progress: Progress | None,
+    anew: bool = False,
 ) -> tuple[Found, str]:
-    """All tables, and the key of the scan: equal keys, equal tables."""
+    """All tables, and the key of the scan: equal keys, equal tables; `anew` takes nothing that was kept."""
     about = {
         "format": _FORMAT,
-        "weights": subject.weights(),
+        "weights": subject.fingerprint(),
         "data": scanner.split.fingerprint,
         "preprocessing": scanner.preprocessing.as_dict(),
         **scanner.fitting,
@@ -181,12 +180,11 @@ def _scan(
         "device": scanner.device.type,
     }
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    with _kept(folder) as base, _alone(_place(base, key)) as path:
-        return scan_all(scanner, manifest, Store(path, key), processes, progress), key
-
-
-def _place(folder: Path, key: str) -> Path:
-    return folder / f"scan-{key}"
+    with _kept(folder) as base, _alone(base / f"scan-{key}") as path:
+        store = Store(path, key)
+        if anew:
+            store.clear()
+        return scan_all(scanner, manifest, store, processes, progress), key
 
 
 @contextmanager

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from cutaway.errors import InputError
 from cutaway.lenses.attribution import METHODS, Attribution
 from cutaway.lenses.attribution import explain as attribute
-from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.faithfulness import scrambled, spearman
 from cutaway.lenses.targets import Targets
 from cutaway.numerals import number
 from cutaway.pictures import Picture
 from cutaway.pictures.explanation import explanation_figure
+from cutaway.progress import Progress
 from cutaway.scope.inputs import Images
 from cutaway.scope.result import Result
 from cutaway.scope.subject import Subject

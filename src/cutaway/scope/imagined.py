@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,11 +16,11 @@ from cutaway.lenses.synthesis import ObjectiveLike, Request, Space, Synthesis, o
 from cutaway.lenses.targets import Targets, parse_target
 from cutaway.pictures import Picture
 from cutaway.pictures.imagined import imagined_grid, rows_grid
+from cutaway.progress import Progress
 from cutaway.scope.inputs import Images
 from cutaway.scope.result import Result
 from cutaway.scope.subject import Subject
 
-Progress = Callable[[str, int, int], None]
 # Where nobody says what pixels mean, the network's input is taken for standardised: 0..1 are two deviations around it.
 _MEAN, _STD = 0.5, 0.25
 

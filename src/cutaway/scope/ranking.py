@@ -15,12 +15,12 @@ from cutaway.errors import InputError, unknown
 from cutaway.lenses import faithfulness
 from cutaway.lenses.attribution import METHODS, Attribution
 from cutaway.lenses.attribution import explain as attribute
-from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.targets import Target, Targets, parse_target
 from cutaway.lenses.weights import logits
 from cutaway.pictures import Picture
 from cutaway.pictures.explanation import Tile, explanation_sheet
+from cutaway.progress import Progress
 from cutaway.scope.explanation import kept_after_randomisation
 from cutaway.scope.inputs import Images, Inputs
 from cutaway.scope.result import Result, unique
@@ -204,7 +204,7 @@ class _Measuring:
         progress: Progress | None,
     ) -> None:
         self.progress = progress
-        self.weights = subject.weights()
+        self.weights = subject.fingerprint()
         self.subject, self.images, self.target, self.layer = subject, given.values, target, layer
         self.seed, self.batch, self.steps = seed, batch, steps
         # The drops of random sets serve every map.

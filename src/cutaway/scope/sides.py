@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from cutaway.data import Split
 from cutaway.errors import InputError, unknown
 from cutaway.lenses.activations import ActivationTotals
-from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.capture import find_module, module_name, tensors_in
 from cutaway.lenses.matching import Correlation, Matching, placed
 from cutaway.lenses.similarity import LEAST_IMAGES, LayerGrams, Similarity, SimilarityTotal, run_once
 from cutaway.lenses.weights import weight_names
+from cutaway.progress import Progress
 from cutaway.scope.subject import Subject
 
 _MOST_PAIRS = 16

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from cutaway.computing.content import content, digest
 from cutaway.data import Dataset, Split, load_recorded
-from cutaway.data.cache import Progress
-from cutaway.data.pixels import fitted
 from cutaway.errors import InputError
 from cutaway.lenses.capture import bare
 from cutaway.lenses.certificate import Certificate
 from cutaway.models import Model, Preprocessing, load_model
+from cutaway.progress import Progress
 from cutaway.restoring import lock_of
-from cutaway.runs import Run, is_run, resolve
+from cutaway.runs import Run, means_run, resolve
 from cutaway.scope.inputs import Images, Inputs, read_inputs
 from cutaway.showing import Card, Shown
 from cutaway.version import __version__
@@ -85,7 +84,7 @@ class Subject(Shown):
             "standardised": self.preprocessing or "nobody said how",
             "parameters": parameters,
             "device": str(self.device),
-            "weights": self.weights(),
+            "weights": self.fingerprint(),
         }
         return Card(f"{type(self).__name__} of {self.name}", (facts,))
 
@@ -100,8 +99,8 @@ class Subject(Shown):
         """The network's: whoever changes it between passes holds it, as every pass does."""
         return lock_of(self.network)
 
-    def weights(self) -> str:
-        """The fingerprint of the weights as they are now: 16 hexadecimal digits of SHA-256 over names and values."""
+    def fingerprint(self) -> str:
+        """Of the weights as they are now: 16 hexadecimal digits of SHA-256 over names and values."""
         tensors = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
         key, known = content(tensors), self._known
         if known[0] != key:
@@ -111,12 +110,11 @@ class Subject(Shown):
     def certify(self, certificate: Certificate) -> Certificate:
         """`certificate` with the fingerprint of the weights, the versions and the device."""
         versions = {"cutaway": __version__, "torch": torch.__version__}
-        return certificate.signed(self.weights(), versions, str(self.device))
+        return certificate.signed(self.fingerprint(), versions, str(self.device))
 
     def run(self) -> Run | None:
         """The run that the network is of; None if it is of none."""
-        is_one = is_run(self.spec) or is_run(self.spec.rpartition("@")[0])
-        return resolve(self.spec)[0] if is_one else None
+        return resolve(self.spec)[0] if means_run(self.spec) else None
 
     def epoch(self) -> int | None:
         """The epoch of its run; None if it is of none."""
@@ -157,8 +155,7 @@ class Subject(Shown):
         Returns:
             Float32 (B, C, H, W).
         """
-        known = self.need_preprocessing()
-        return known(torch.from_numpy(fitted(pixels, known.shape)).to(self.device))
+        return self.need_preprocessing().prepare(pixels, self.device)
 
     def batches(self, split: Split, batch: int = 128) -> Iterator[Tensor]:
         """The images of a split in order, as the network expects them: float (B, C, H, W) on the network's device."""

@@ -28,7 +28,7 @@ from cutaway.training.measure import prepared
 from cutaway.training.optimizers import load_optimizer_tensors, make_optimizer, optimizer_tensors
 from cutaway.training.precision import Plan, choose_device, choose_plan, fixed_plan, remembered_plan
 from cutaway.training.recipe import Recipe, make_recipe, packaged_recipe
-from cutaway.training.state import Progress, State, load_state, save_state, torch_environment
+from cutaway.training.state import Position, State, load_state, save_state, torch_environment
 from cutaway.training.watcher import Watcher
 from cutaway.version import __version__
 
@@ -47,7 +47,7 @@ class Session:
     plan: Plan
     optimizer: torch.optim.Optimizer
     average: dict[str, Tensor]
-    progress: Progress
+    progress: Position
 
     @property
     def train(self) -> Split:
@@ -225,7 +225,7 @@ def _session(folder: RunFolder, data: Dataset, model: Model, recipe: Recipe, pla
     plan.place(model.network)
     optimizer = make_optimizer(model.network, recipe)
     average = {name: value.detach().clone() for name, value in model.network.state_dict().items()} if recipe.ema else {}
-    return Session(folder, data, model, recipe, plan, optimizer, average, Progress())
+    return Session(folder, data, model, recipe, plan, optimizer, average, Position())
 
 
 def _new_model(data: Dataset, model: Model | str, recipe: Recipe, options: Mapping[str, Any]) -> Model:

@@ -26,7 +26,7 @@ from cutaway.runs.sealed import SEAL, seal, unbroken
 
 
 @dataclass
-class Progress:
+class Position:
     """How far a run is. Samples are counted, not steps, so the position means the same at any batch size.
 
     Attributes:
@@ -54,9 +54,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class State:
-    """Progress and tensors; `tensors` are named `network/...`, `average/...`, `optimizer/...`."""
+    """Position and tensors; `tensors` are named `network/...`, `average/...`, `optimizer/...`."""
 
-    progress: Progress
+    progress: Position
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def part(self, name: str) -> dict[str, Tensor]:
@@ -99,7 +99,7 @@ def _read(path: Path) -> State:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # safe_open is no mapping
-        known = {item.name for item in fields(Progress)}
+        known = {item.name for item in fields(Position)}
         # Before schema 2 what is not there yet was written as Infinity, for which JSON has no word.
         stored = parse_json(metadata["progress"].replace("Infinity", "null"))
         values = {key: value for key, value in stored.items() if key in known and value is not None}
@@ -108,10 +108,10 @@ def _read(path: Path) -> State:
         raise InputError(f"{path} is damaged ({error})") from error
     if SEAL not in metadata and metadata.get("sha256") != _hash_of_schema_1(metadata["progress"], tensors):
         raise InputError(f"{path} is damaged (its content does not match its hash)")
-    return State(Progress(**values), tensors)
+    return State(Position(**values), tensors)
 
 
-def _finite(progress: Progress) -> dict[str, float]:
+def _finite(progress: Position) -> dict[str, float]:
     return {key: value for key, value in asdict(progress).items() if math.isfinite(value)}
 
 

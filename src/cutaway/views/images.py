@@ -13,6 +13,7 @@ from cutaway.errors import InputError
 from cutaway.pictures.colours import Scale
 from cutaway.pictures.explanation import heat_scale, overlay
 from cutaway.pictures.stills import Still, small_still
+from cutaway.progress import Progress
 from cutaway.views.checks import own_check
 from cutaway.words import Words
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from cutaway.models import Preprocessing
     from cutaway.scope import Scope
 
-Progress = Callable[[str, int, int], None]
 METHODS = ("grad-cam", "layer-cam", "integrated-gradients", "occlusion")
 _TOP = 10  # classes whose scores are shown
 

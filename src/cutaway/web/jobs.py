@@ -61,7 +61,7 @@ class ProgressRecord(TypedDict):
 
 
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """How far a job is.
 
     Attributes:
@@ -90,7 +90,7 @@ class Job:
     kind: str
     about: Mapping[str, Any]
     queued: float
-    progress: Progress
+    progress: JobProgress
 
     @property
     def open(self) -> bool:
@@ -128,7 +128,7 @@ class Jobs:
                     raise InputError(f"{path} is a link, which no job of ours is; remove it")
                 signed = signature(self.folder, name, kind, about)
                 record = {"kind": kind, "about": dict(about), "queued": time.time(), "signature": signed}
-                write_json(path / "progress.json", asdict(Progress()))
+                write_json(path / "progress.json", asdict(JobProgress()))
                 write_json(path / "job.json", record)  # the last: from now on it is a job of ours
             self.pump()
             fresh = self.find(name)
@@ -144,15 +144,15 @@ class Jobs:
             job, ours = read_job(path)
         except InputError:
             return None  # nobody can say what was asked for
-        found = Job(name, job["kind"], job["about"], job["queued"], Progress("foreign"))
+        found = Job(name, job["kind"], job["about"], job["queued"], JobProgress("foreign"))
         return self._checked(replace(found, progress=self._progress(name))) if ours else found
 
-    def _progress(self, name: str) -> Progress:
+    def _progress(self, name: str) -> JobProgress:
         path = self.folder / name / "progress.json"
         try:
-            return Progress(**_record(path, Annotated[ProgressRecord, CLOSED]))
+            return JobProgress(**_record(path, Annotated[ProgressRecord, CLOSED]))
         except InputError as error:
-            return Progress("failed", error=f"{error}; ask for it again")
+            return JobProgress("failed", error=f"{error}; ask for it again")
 
     def all(self) -> list[Job]:
         """Every job, the newest first."""
@@ -166,7 +166,7 @@ class Jobs:
             if job is None or not job.open:
                 return
             self._kill(job)
-            self._write(name, Progress("cancelled"))
+            self._write(name, JobProgress("cancelled"))
 
     def pump(self) -> None:
         """Start the job that has waited longest, if none runs; training does not hold others up.
@@ -204,7 +204,7 @@ class Jobs:
                 job = self.find(name)
                 if job and job.progress.state == "running" and job.kind != "train":
                     self._kill(job)
-                    self._write(name, Progress())
+                    self._write(name, JobProgress())
             if self._held is not None:
                 self._held.close()
                 self._held = None
@@ -228,7 +228,7 @@ class Jobs:
 
     def _start(self, job: Job) -> None:
         path = self.folder / job.id
-        self._write(job.id, Progress("running", label="start"))
+        self._write(job.id, JobProgress("running", label="start"))
         with open(path / "log.txt", "wb") as log:
             self._workers[job.id] = subprocess.Popen(
                 # -P: nothing in the folder where the server was started may stand for a module.
@@ -250,7 +250,7 @@ class Jobs:
         # It may have ended well between our reading and our asking.
         now = self._progress(job.id)
         if now.state == "running":
-            now = Progress("failed", error=self._last_words(job.id, worker))
+            now = JobProgress("failed", error=self._last_words(job.id, worker))
             self._write(job.id, now)
         return Job(job.id, job.kind, job.about, job.queued, now)
 
@@ -287,7 +287,7 @@ class Jobs:
         ours = (WORKER.encode(), os.fsencode(self.folder / job.id))
         return job.progress.pid if all(word in words for word in ours) else 0
 
-    def _write(self, name: str, progress: Progress) -> None:
+    def _write(self, name: str, progress: JobProgress) -> None:
         write_json(self.folder / name / "progress.json", asdict(progress))
 
 

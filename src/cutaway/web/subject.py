@@ -271,7 +271,7 @@ class Subject:
                 return seal[:16]
 
         def make() -> str:
-            found = self.scope().weights()
+            found = self.scope().fingerprint()
             if not found:
                 raise InputError(f"{self.name} has no weights to tell apart")
             return found

@@ -134,7 +134,7 @@ def _telling(report: Report) -> Watcher:
     from cutaway.training import Watcher
 
     class Telling(Watcher):
-        steps = done = 0
+        total = done = 0
 
         def work(self, label: str, done: int, total: int) -> None:
             report(label, done, total)

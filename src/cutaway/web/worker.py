@@ -16,7 +16,7 @@ from typing import Any
 from cutaway.computing.process import set_up
 from cutaway.errors import InputError
 from cutaway.files import write_json
-from cutaway.web.jobs import BEAT, Progress, State, read_job
+from cutaway.web.jobs import BEAT, JobProgress, State, read_job
 from cutaway.web.site import Site
 
 
@@ -25,7 +25,7 @@ class Report:
 
     def __init__(self, path: Path) -> None:
         self._path, self._ended = path, threading.Event()
-        self._now = Progress("running", pid=os.getpid())
+        self._now = JobProgress("running", pid=os.getpid())
         self._lock = threading.Lock()
         threading.Thread(target=self._beat, daemon=True).start()
 

@@ -15,11 +15,11 @@ from typing import Any
 from cutaway.care.faces.detector import need_detector
 from cutaway.care.faces.photograph import Photograph, process
 from cutaway.care.faces.settings import Settings
-from cutaway.data.cache import Progress
 from cutaway.data.folder import Entry, list_folder
 from cutaway.data.parallel import each
 from cutaway.errors import InputError
 from cutaway.files import read_json, write_json
+from cutaway.progress import Progress
 
 RECORD = "faces.json"
 _SECONDS = 5.0

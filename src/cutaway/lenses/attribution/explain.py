@@ -18,11 +18,12 @@ from cutaway.errors import InputError, unknown
 from cutaway.lenses.attribution.catalogue import METHODS
 from cutaway.lenses.attribution.chunks import in_chunks, joined
 from cutaway.lenses.attribution.layers import good_layer
-from cutaway.lenses.attribution.method import Found, Job, Method, Progress
+from cutaway.lenses.attribution.method import Found, Job, Method
 from cutaway.lenses.capture import bare, find_module, images_for, module_name, need_finite
 from cutaway.lenses.certificate import Certificate
 from cutaway.lenses.forward import Forward, opened
 from cutaway.lenses.targets import Target, Targets, parse_target
+from cutaway.progress import Progress
 from cutaway.restoring import untouched
 from cutaway.showing import Shown
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -12,8 +12,7 @@ from torch import Tensor
 from cutaway.errors import InputError
 from cutaway.lenses.forward import Forward
 from cutaway.lenses.targets import Target
-
-Progress = Callable[[str, int, int], None]
+from cutaway.progress import Progress
 
 
 @dataclass(frozen=True)

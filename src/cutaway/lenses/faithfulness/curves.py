@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from cutaway.errors import InputError
 from cutaway.lenses.capture import images_for
-from cutaway.lenses.faithfulness.scoring import Baseline, Measure, Progress, checked, hidden, measure_all, positions
+from cutaway.lenses.faithfulness.scoring import Baseline, Measure, checked, hidden, measure_all, positions
 from cutaway.lenses.targets import Target
+from cutaway.progress import Progress
 from cutaway.showing import Shown
 
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from cutaway.errors import InputError
 from cutaway.lenses.capture import images_for
-from cutaway.lenses.faithfulness.scoring import Measure, Progress, checked, measure_all, positions, shares
+from cutaway.lenses.faithfulness.scoring import Measure, checked, measure_all, positions, shares
 from cutaway.lenses.targets import Target
+from cutaway.progress import Progress
 from cutaway.showing import Shown
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)

@@ -15,8 +15,8 @@ from cutaway.lenses.attribution.chunks import in_chunks
 from cutaway.lenses.capture import need_finite
 from cutaway.lenses.forward import Forward, opened
 from cutaway.lenses.targets import Target
+from cutaway.progress import Progress
 
-Progress = Callable[[str, int, int], None]
 Measure = Literal["probability", "score"]
 Baseline = float | Literal["blur"] | Tensor
 BLUR = 0.1  # standard deviation of the blurred baseline, as a share of the image's longer side

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from cutaway.errors import InputError
 from cutaway.lenses.capture import images_for
-from cutaway.lenses.faithfulness.scoring import Baseline, Measure, Progress, hidden, measure_all, shares
+from cutaway.lenses.faithfulness.scoring import Baseline, Measure, hidden, measure_all, shares
 from cutaway.lenses.targets import Target
+from cutaway.progress import Progress
 from cutaway.showing import Shown
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)

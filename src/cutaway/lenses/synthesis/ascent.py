@@ -18,7 +18,6 @@ from cutaway.lenses.capture import images_for, need_finite
 from cutaway.lenses.forward import Forward, opened
 from cutaway.lenses.synthesis.objectives import Objective, scores
 
-Progress = Callable[[str, int, int], None]
 Penalty = Callable[[Tensor], Tensor]
 Result = TypeVar("Result")
 

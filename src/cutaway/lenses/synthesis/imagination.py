@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from cutaway.errors import InputError
 from cutaway.lenses.capture import bare, images_for
-from cutaway.lenses.synthesis.ascent import Ascent, Batches, Progress, check_finite, climbing, measure
+from cutaway.lenses.synthesis.ascent import Ascent, Batches, check_finite, climbing, measure
 from cutaway.lenses.synthesis.images import Space, generator
 from cutaway.lenses.synthesis.objectives import Objective
 from cutaway.lenses.synthesis.quick import described, quick_twin
 from cutaway.lenses.synthesis.styles import Way, style
 from cutaway.lenses.synthesis.walk import Climbed, Walk
+from cutaway.progress import Progress
 from cutaway.showing import Shown
 
 _CONTROLS = 4

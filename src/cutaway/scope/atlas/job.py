@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cutaway.data import Dataset, Split
-from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.certificate import Certificate
+from cutaway.progress import Progress
 from cutaway.runs.atlas import Arrays, Atlas, is_whole, write_arrays
 from cutaway.scope.exemplar_chunks import Scanner
 from cutaway.scope.subject import Subject

@@ -14,9 +14,9 @@ from cutaway.computing.twin import bf16_pays
 from cutaway.data import Dataset, Split
 from cutaway.errors import InputError
 from cutaway.files import alone, explain_disk_errors, remove_leftovers
-from cutaway.lenses.attribution.method import Progress
 from cutaway.lenses.capture import find_module, module_name
 from cutaway.lenses.exemplars import Surveyed, survey
+from cutaway.progress import Progress
 from cutaway.runs.atlas import SCHEMA_VERSION, Atlas, LayerRecord, model_atlases, open_atlas, write_info
 from cutaway.runs.schema import AtlasInfo
 from cutaway.scope.atlas.imagined import write_imagined
@@ -93,7 +93,7 @@ def make_atlas(
 def atlas_folder(subject: Subject) -> Path:
     """The folder of the atlases of a run's epoch, or of any other model's weights."""
     run, epoch = subject.run(), subject.epoch()
-    return run.folder.atlas(epoch) if run and epoch else model_atlases(subject.weights())
+    return run.folder.atlas(epoch) if run and epoch else model_atlases(subject.fingerprint())
 
 
 def _check(k: int, steps: int, size: int | None) -> None:
@@ -117,7 +117,7 @@ class _Order:
         """8 hexadecimal digits of weights, data and settings."""
         about = {
             "format": _FORMAT,
-            "weights": self.subject.weights(),
+            "weights": self.subject.fingerprint(),
             "data": self.scanner.split.fingerprint,
             "preprocessing": self.scanner.preprocessing.as_dict(),
             **self.scanner.fitting,
@@ -149,7 +149,7 @@ class _Order:
             "key": self.key,
             "model": self.subject.name,
             "epoch": self.subject.epoch(),
-            "weights": self.subject.weights(),
+            "weights": self.subject.fingerprint(),
             "shape": list(self.scanner.preprocessing.shape),
             "classes": list(self.subject.classes),
             "data": {
