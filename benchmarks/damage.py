@@ -217,9 +217,9 @@ def other_value(content: bytes, chance: random.Random) -> bytes:
     value.pop(SEAL, None)
     places = list(_places(value))
     inner, key = places[chance.randrange(len(places))]
-    # A recipe's number may be any number: another one is a claim, and no damage that could be told.
-    kinds = [other for other in OTHERS if inner is not value.get("recipe") or type(other) is not type(inner[key])]
-    inner[key] = chance.choice(kinds)
+    # One rate of a recipe for another is a claim, not damage: nobody could tell it from the truth.
+    claims = inner is value.get("recipe") and type(inner[key]) is float
+    inner[key] = chance.choice([other for other in OTHERS if not claims or type(other) not in (int, float)])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "record.json")
         write_sealed_json(path, value)

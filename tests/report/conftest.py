@@ -48,7 +48,7 @@ def info() -> dict[str, Any]:
         quarantine=[{"file": "a<b>.jpg", "reason": "truncated"}], notes=["images of 2 sizes were resized"]
     )
     found["model"].update(classes=CLASSES, warnings=[])
-    return {**found, "recipe": {"epochs": 4, "optimizer": "sgd", "learning_rate": 0.1, "flip": True}}
+    return {**found, "recipe": {"epochs": 4, "optimizer": "sgd", "learning_rate": 0.1, "flip": "random"}}
 
 
 def epoch_line(epoch: int) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def test_layers_have_shapes_where_the_network_can_be_built(run: Run, monkeypatch
 def test_facts_are_readable(run: Run) -> None:
     facts = dict(view_run(run).facts)
     assert facts["images"] == "training 800, validation 100, test 120 · 1×6×6"
-    assert facts["recipe"] == "epochs 4 · optimizer sgd · learning rate 0.1 · flip yes"
+    assert facts["recipe"] == "epochs 4 · optimizer sgd · learning rate 0.1 · flip random"
 
 
 def test_row_of_the_list_of_runs(run: Run) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from importlib import resources
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from cutaway.errors import InputError
+from cutaway.runs.schema import RecipeRecord
 from cutaway.training.recipe import Recipe, make_recipe, packaged_recipe, read_recipe
 
 
@@ -77,3 +80,9 @@ def test_packaged_recipes_go_from_general_to_special() -> None:
     assert set(general) <= set(special)
     assert packaged_recipe("x", "vgg16") == packaged_recipe("x", "torchvision:vgg11")
     assert packaged_recipe("x", "some/path.py:make") == general
+
+
+def test_the_record_has_the_keys_and_types_of_a_recipe() -> None:
+    recorded, plain = get_type_hints(RecipeRecord), get_type_hints(Recipe)
+    assert list(recorded) == [item.name for item in fields(Recipe)]
+    assert recorded == {name: plain[name] for name in recorded}

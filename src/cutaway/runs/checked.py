@@ -24,10 +24,6 @@ _SHOWN = 40
 Check = Callable[[Any], None]
 
 
-CLOSED = "no other keys"
-"""Beside a TypedDict in `Annotated`: what it does not know is refused."""
-
-
 @dataclass(frozen=True)
 class Range:
     """The least and the largest that a number may be."""
@@ -198,7 +194,8 @@ def _mapping(inner: Check) -> Check:
 def _record(kind: Any) -> Check:
     # From the hints: with postponed annotations, `__required_keys__` does not know what is not required.
     hints = get_type_hints(kind, include_extras=True)
-    parts = [(key, checker(hint), get_origin(hint) is not NotRequired) for key, hint in hints.items()]
+    whole = kind.__total__
+    parts = [(key, checker(hint), whole and get_origin(hint) is not NotRequired) for key, hint in hints.items()]
 
     def look(value: Any) -> None:
         if type(value) is not dict:

@@ -20,7 +20,6 @@ Positive = Annotated[float, Range(0, 1e300)]
 Status = Literal["training", "interrupted", "diverged", "finished"]
 Split = Literal["train", "val", "test"]
 Maybe = float | None
-Plain = bool | int | float | str
 
 
 class SplitRecord(TypedDict):
@@ -135,6 +134,38 @@ class Environment(TypedDict):
     system: NotRequired[str]
 
 
+class RecipeRecord(TypedDict, total=False):
+    """How a network was trained: the keys of `training.Recipe`, which a test holds against these. A loop of one's own
+    has few of them."""
+
+    optimizer: str
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    schedule: str
+    warmup: float
+    final_rate: float
+    step_every: Count
+    step_factor: float
+    initialisation: str
+    batch_size: Size
+    label_smoothing: float
+    dropout: float
+    stem: str
+    ema: float
+    clip: float
+    patience: Count
+    epochs: Count
+    seed: Annotated[int, Range(0, 2**62)]
+    precision: str
+    log_every: Count
+    save_every: float
+    flip: str
+    shift: Count
+    cutout: Count
+    jitter: float
+
+
 class RunInfo(TypedDict):
     """`run.json`."""
 
@@ -142,7 +173,7 @@ class RunInfo(TypedDict):
     status: Status
     data: DataRecord
     model: ModelRecord
-    recipe: dict[str, Plain]
+    recipe: Annotated[RecipeRecord, CLOSED]
     plan: Annotated[PlanRecord, CLOSED]
     environment: Environment
     started: NotRequired[str]
