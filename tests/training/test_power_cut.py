@@ -85,3 +85,9 @@ def test_nothing_that_is_written_escapes(tmp_path: Path) -> None:
     found = {how: image for how, image in disk.images(random.Random(0))}
     assert found["names none, data synced"] == {"deep": None, "deep/file": b"content"}
     assert found["names all, data written"]["log"] == b"line"
+
+
+def test_what_a_training_that_diverged_says_of_its_logs_is_true(stage: Stage) -> None:
+    """Its last record counts on lines that no state comes after."""
+    last = list(cuts(record(stage, "diverged"), 1, 0))[-SAMPLE:]
+    assert {judge(stage, image, promised, diverged=True) for _, promised, image in last} == {"exact"}

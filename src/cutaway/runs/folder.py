@@ -145,11 +145,16 @@ class RunFolder:
         return found
 
     def update(self, **changes: Any) -> None:
-        """Rewrite `run.json` with `changes`, and with how long the logs are once nobody writes them any more."""
+        """Rewrite `run.json` with `changes`, and with how long the logs are once nobody writes them any more.
+
+        The logs are flushed to the disk first: what is said of their lengths is true after a power cut too.
+        """
         info = {**self.info(), **changes}
         if info["status"] != "training":
-            known = (self.metrics, self.vitals)
-            info["logs"] = {path.name: path.stat().st_size for path in known if path.is_file()}
+            known = [path for path in (self.metrics, self.vitals) if path.is_file()]
+            for path in known:
+                logs.sync(path)
+            info["logs"] = {path.name: path.stat().st_size for path in known}
         self._write(info)
 
     def _write(self, info: Mapping[str, Any]) -> None:
