@@ -88,7 +88,10 @@ def checker(kind: Any) -> Check:
     if origin is Literal:
         return _literal(parts)
     if origin in (Union, types.UnionType):
-        return _either(type(None) in parts, [checker(part) for part in parts if part is not type(None)])
+        choices = [checker(part) for part in parts if part is not type(None)]
+        return (
+            _maybe(choices[0] if len(choices) == 1 else _either(choices)) if type(None) in parts else _either(choices)
+        )
     if is_typeddict(kind):
         return _record(kind)
     if origin is list:
@@ -148,10 +151,12 @@ def _ranged(inner: Check, allowed: Range) -> Check:
     return look
 
 
-def _either(may_be_null: bool, choices: list[Check]) -> Check:
+def _maybe(inner: Check) -> Check:
+    return lambda value: None if value is None else inner(value)
+
+
+def _either(choices: list[Check]) -> Check:
     def look(value: Any) -> None:
-        if value is None and may_be_null:
-            return
         first: Wrong | None = None
         for choice in choices:
             try:
