@@ -93,6 +93,18 @@ def test_lines_that_are_gone_moved_or_of_another_log_are_noticed(folder: RunFold
             run.metrics(kind)
 
 
+@pytest.mark.parametrize("kind", [None, "epoch"])
+def test_two_logs_that_were_exchanged_are_noticed(folder: RunFolder, kind: str | None) -> None:
+    run = filled(folder)
+    metrics, vitals = folder.metrics.read_bytes(), folder.vitals.read_bytes()
+    folder.metrics.write_bytes(vitals)
+    folder.vitals.write_bytes(metrics)
+    with pytest.raises(InputError, match="is damaged in line 1"):
+        run.metrics(kind)
+    with pytest.raises(InputError, match="is damaged in line 1"):
+        run.vitals()
+
+
 def test_the_log_of_another_run_is_none_of_ours(folder: RunFolder, tmp_path: Path) -> None:
     other = RunFolder(tmp_path / "other")
     other.create(whole_info())

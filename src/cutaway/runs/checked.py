@@ -89,9 +89,8 @@ def checker(kind: Any) -> Check:
         return _literal(parts)
     if origin in (Union, types.UnionType):
         choices = [checker(part) for part in parts if part is not type(None)]
-        return (
-            _maybe(choices[0] if len(choices) == 1 else _either(choices)) if type(None) in parts else _either(choices)
-        )
+        inner = choices[0] if len(choices) == 1 else _either(choices)
+        return _maybe(inner) if type(None) in parts else inner
     if is_typeddict(kind):
         return _record(kind)
     if origin is list:

@@ -73,9 +73,10 @@ def _lines(path: Path, run: str, now: Stamp, length: int, only_epochs: bool) -> 
         raise InputError(f"{path} cannot be read: {error}") from error
     lines = list(_epochs(content) if only_epochs else _split(content))
     try:
-        return tuple(_together(path.name, run, lines))
+        found: Iterable[Line] = _together(path.name, run, lines)
     except (ValueError, RecursionError):
-        return tuple(_one_by_one(path, run, lines, content, length))
+        found = _one_by_one(path, run, lines, content, length)
+    return tuple(line for line in found if not only_epochs or line.get("kind") == "epoch")
 
 
 def _together(name: str, run: str, lines: Sequence[tuple[int, bytes]]) -> list[Line]:
@@ -114,7 +115,10 @@ def _split(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _epochs(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines about epochs, found without splitting the rest."""
+    """The lines about epochs, found without splitting the rest; and the first line, which tells another log."""
+    if content and not content.startswith((_EPOCH, b"\n")):
+        end = content.find(b"\n")
+        yield 0, content[: end if end >= 0 else len(content)]
     start = 0 if content.startswith(_EPOCH) else content.find(b"\n" + _EPOCH) + 1
     while start or content.startswith(_EPOCH, start):
         end = content.find(b"\n", start)
