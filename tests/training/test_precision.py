@@ -54,12 +54,21 @@ def test_the_fastest_is_taken_and_the_others_are_told(monkeypatch: pytest.Monkey
         return 0.01 if not plan.bf16 and not plan.channels_last else 0.5
 
     monkeypatch.setattr("cutaway.training.precision._time_steps", slow_unless_plain)
+    monkeypatch.setattr("cutaway.training.precision.bf16_share", lambda device: 0.4)
     chosen = choose_plan("cpu", lambda: network(torch.ones(1, 3)).sum(), network, layouts.append)
     assert (chosen.bf16, chosen.channels_last, chosen.matrices) == (False, False, False)
     assert chosen.reason.startswith(
         "10 ms a step against cpu, bf16, channels last, tiny maps as matrix products 500 ms"
     )
     assert len(layouts) == 4
+
+
+def test_bfloat16_that_is_imitated_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Plan] = []
+    monkeypatch.setattr("cutaway.training.precision._time_steps", lambda plan, *rest, **more: 0.1)
+    monkeypatch.setattr("cutaway.training.precision.bf16_share", lambda device: 12.0)
+    choose_plan("cpu", lambda: torch.zeros(()), nn.Linear(3, 2), tried.append)
+    assert [plan.bf16 for plan in tried] == [False, False]
 
 
 def test_probing_leaves_no_gradient() -> None:
